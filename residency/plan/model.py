@@ -32,7 +32,7 @@ class PlannedStage:
     """The name of its folder in the store: `sft-1f0c…` (and `.2`, `.3` for later attempts anew)."""
     folder: Path
     action: Action
-    """`reuse`: finished before; `resume`: begun before; `run`: from nothing; `skip`: left out by --only or --from."""
+    """`reuse`: finished before; `resume`: begun before; `run`: from nothing; `skip`: left out by --only."""
     reason: str
     """Why, in a few words: `learning_rate changed: 1e-4 → 2e-4`."""
     engine: Engine

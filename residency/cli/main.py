@@ -1,0 +1,98 @@
+"""`launch.py`: finds the verb, runs it, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from residency.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_RECIPE, ResidencyError
+
+# verb → (module, what it does). A literal list: greppable, and nothing is imported to show help.
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("residency.cli.run", "run a recipe (the verb may be left out)"),
+    "check": ("residency.cli.check", "report every mistake in recipes, at once"),
+    "plan": ("residency.cli.plan", "show what would run, what is reused, and why"),
+    "runs": ("residency.cli.runs", "list the runs"),
+    "show": ("residency.cli.show", "show one run"),
+    "diff": ("residency.cli.diff", "say what differs between two runs"),
+    "report": ("residency.cli.report", "write a run's page"),
+    "import": ("residency.cli.import_", "turn an engine's own file into a recipe"),
+    "schema": ("residency.cli.schema", "write the JSON Schemas anew, or check that they are current"),
+}
+
+USAGE = """usage: python launch.py RECIPE [--profile NAME] [--set a.b=c] [--dry-run] …
+       python launch.py VERB …
+
+  python launch.py recipes/quickstart.yaml                  run a recipe
+  python launch.py recipes/quickstart.yaml --profile smoke  run it small
+  python launch.py check recipes/quickstart.yaml            look for mistakes only
+
+verbs:
+"""
+
+
+def usage() -> str:
+    """The help text: every verb with what it does."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {what}" for verb, (_, what) in VERBS.items()]
+    return USAGE + "\n".join(lines) + "\n\n`python launch.py VERB --help` tells a verb's options.\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code: 0 done, 2 recipe wrong, 3 missing, 4 failed, 5 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0 if arguments else EXIT_RECIPE
+    if arguments[0] == "--version":
+        from residency import __version__
+
+        print(f"residency {__version__}")
+        return 0
+    if arguments[0] not in VERBS:
+        if _mistyped_verb(arguments[0]):
+            return EXIT_RECIPE
+        arguments.insert(0, "run")
+    module = importlib.import_module(VERBS[arguments[0]][0])
+    parser = argparse.ArgumentParser(prog="launch.py")
+    module.add_parser(parser.add_subparsers(dest="verb", metavar="VERB"))
+    try:
+        return int(module.run(parser.parse_args(arguments)))
+    except ResidencyError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`launch.py runs | head`): not an error of ours.
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        print_error(ResidencyError(str(error)))
+        return EXIT_FAILED
+
+
+def print_error(error: ResidencyError) -> None:
+    """An error for a person: what is wrong, then what to do."""
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  help: {error.hint}", file=sys.stderr)
+
+
+def _mistyped_verb(word: str) -> bool:
+    """True, after saying so, when `word` is neither a verb nor looks like a recipe's file or an option."""
+    if word.startswith("-") or "/" in word or word.endswith((".yaml", ".yml")):
+        return False
+    from pathlib import Path
+
+    if Path(word).exists():
+        return False
+    from residency.recipe.suggest import closest
+
+    guess = closest(word, VERBS)
+    hint = f"did you mean `{guess[0]}`?" if guess else "`python launch.py --help` lists the verbs"
+    print_error(ResidencyError(f"`{word}` is neither a verb nor a recipe", hint))
+    return True

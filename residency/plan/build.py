@@ -1,0 +1,299 @@
+"""From checked recipes to a plan: order, fingerprints, what is reused, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from residency import stages as kinds
+from residency.engines.base import Job
+from residency.errors import Missing, RecipeInvalid
+from residency.paths import PROJECT
+from residency.plan import fingerprint as fp
+from residency.plan import machine, tokens
+from residency.plan.functions import RECIPE_PACKAGES
+from residency.plan.hashing import FileHashes
+from residency.plan.model import Action, Plan, PlannedStage
+from residency.recipe.model import Recipe
+from residency.recipe.suggest import closest
+
+RESUMABLE = frozenset({"failed", "interrupted", "running"})
+
+
+class Attempt(Protocol):
+    """What the store knows of one attempt at a stage."""
+
+    key: str
+    folder: Path
+    status: str
+    """`done`, `failed`, `interrupted`, `running` or `damaged`."""
+    note: str
+    """For `damaged`: what is wrong with it."""
+
+
+class Store(Protocol):
+    """The store of stages, as far as planning needs it."""
+
+    def attempts(self, kind: str, fingerprint: str) -> Sequence[Attempt]:
+        """The attempts at a stage, newest first."""
+
+    def new(self, kind: str, fingerprint: str) -> tuple[str, Path]:
+        """Key and folder for an attempt from nothing; makes nothing on disk."""
+
+    def previous_parts(self, recipe: str, stage: str) -> Mapping[str, str] | None:
+        """The fingerprint's parts of that stage in the recipe's latest run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which stages the user wants to run."""
+
+    only: str | None = None
+    start: str | None = None
+    """`--from`: this stage and those that depend on it run anew."""
+    fresh: bool = False
+
+
+def build(
+    recipe: Recipe,
+    stages: Mapping[str, Recipe],
+    *,
+    store: Store,
+    hashes: FileHashes,
+    selection: Selection = Selection(),
+    profiles: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    project: Path = PROJECT,
+) -> Plan:
+    """Plan a checked recipe.
+
+    Raises:
+        RecipeInvalid: `--only` or `--from` names no stage.
+        Missing: `--only` leaves out a stage that never finished but is needed.
+    """
+    order = in_order(stages)
+    for option, name in (("--only", selection.only), ("--from", selection.start)):
+        if name is not None and name not in stages:
+            raise RecipeInvalid(f"{option} {name}: there is no such stage", _known(name, order))
+    anew = set(order) if selection.fresh else _after(selection.start, stages)
+    plan = Plan(recipe, [], tuple(profiles), tuple(overrides))
+    made: dict[str, PlannedStage] = {}
+    roots = (project,)
+    packages = (*RECIPE_PACKAGES, *trust)
+    for name in order:
+        wanted = selection.only is None or selection.only == name
+        planned = _plan_stage(
+            name,
+            stages[name],
+            made,
+            anew=name in anew and wanted,
+            fresh=selection.fresh and wanted,
+            wanted=wanted,
+            recipe_name=recipe.name,
+            store=store,
+            hashes=hashes,
+            roots=roots,
+            packages=packages,
+            project=project,
+        )
+        made[name] = planned
+        plan.stages.append(planned)
+    hashes.save()
+    if selection.only:
+        _refuse_unfinished(made, selection.only)
+    return plan
+
+
+def _plan_stage(
+    name: str,
+    recipe: Recipe,
+    made: Mapping[str, PlannedStage],
+    *,
+    anew: bool,
+    fresh: bool,
+    wanted: bool,
+    recipe_name: str,
+    store: Store,
+    hashes: FileHashes,
+    roots: tuple[Path, ...],
+    packages: tuple[str, ...],
+    project: Path,
+) -> PlannedStage:
+    kind = kinds.get(recipe.kind)
+    config = recipe.config
+    engine = kind.engine(config)
+    inputs = kind.inputs(config, recipe.folder, project)
+    needs = tuple(sorted(dependencies(recipe)))
+    version = engine.version()
+    found = fp.parts(
+        config,
+        inputs,
+        engine=engine.name,
+        engine_version=version,
+        stage_key=lambda stage: made[stage].key,
+        hashes=hashes,
+        recipe_folder=recipe.folder,
+        roots=roots,
+        packages=packages,
+    )
+    digest = fp.fingerprint(found)
+    action, reason, key, folder = _choose(
+        recipe.kind, digest, name, recipe_name, found, needs, made, store, anew=anew, fresh=fresh
+    )
+    if not wanted and action != "reuse":
+        action, reason = "skip", "left out"
+    resolved = tokens.replace(config, lambda token: _concrete(token, made))
+    gpus = _gpus(config, recipe.kind)
+    job = Job(
+        name=name,
+        kind=recipe.kind,
+        config=resolved,
+        folder=folder,
+        recipe_folder=recipe.folder,
+        project=project,
+        datasets=_datasets(made.values()),
+        gpus=gpus,
+        threads=int((config.get("resources") or {}).get("cpus") or machine.cpu_count()),
+    )
+    return PlannedStage(
+        name=name,
+        kind=recipe.kind,
+        recipe=recipe,
+        needs=needs,
+        fingerprint=digest,
+        parts=found,
+        key=key,
+        folder=folder,
+        action=action,
+        reason=reason,
+        engine=engine,
+        job=job,
+        launch=engine.prepare(job),
+        outputs=kind.outputs(config),
+        secrets=_secrets(config),
+        memory=engine.estimate(job),
+    )
+
+
+def _choose(
+    kind: str,
+    digest: str,
+    name: str,
+    recipe_name: str,
+    found: Mapping[str, str],
+    needs: tuple[str, ...],
+    made: Mapping[str, PlannedStage],
+    store: Store,
+    *,
+    anew: bool,
+    fresh: bool,
+) -> tuple[Action, str, str, Path]:
+    """What to do with a stage, why, and in which folder."""
+    attempts = store.attempts(kind, digest)
+    done = next((a for a in attempts if a.status == "done"), None)
+    if done is not None and not anew:
+        return "reuse", "finished before with the same inputs", done.key, done.folder
+    newest = attempts[0] if attempts else None
+    if newest is not None and not fresh and newest.status in RESUMABLE:
+        said = {"failed": "failed before", "interrupted": "was interrupted", "running": "was cut off"}
+        return "resume", said[newest.status], newest.key, newest.folder
+    key, folder = store.new(kind, digest)
+    if done is not None:
+        return "run", "asked to run anew", key, folder
+    if newest is not None and newest.status == "damaged":
+        return "run", newest.note or "its outputs are damaged", key, folder
+    before = store.previous_parts(recipe_name, name)
+    why = "not run before" if before is None else fp.difference(before, found)
+    if not why:
+        rerun = [stage for stage in needs if made[stage].action != "reuse"]
+        why = f"{rerun[0]} runs anew" if rerun else "its earlier outputs are gone"
+    return "run", why, key, folder
+
+
+def dependencies(recipe: Recipe) -> set[str]:
+    """The stages whose outputs a recipe uses, and those named by `needs:`."""
+    used = {reference.target[0] for reference in recipe.references if reference.kind == "stage"}
+    needs = recipe.config.get("needs")
+    return used | {str(name) for name in needs} if isinstance(needs, list) else used
+
+
+def in_order(stages: Mapping[str, Recipe]) -> list[str]:
+    """The stages so that each comes after those it needs, else as they are written."""
+    done: list[str] = []
+    left = list(stages)
+    while left:
+        ready = next((name for name in left if dependencies(stages[name]) <= set(done)), None)
+        if ready is None:
+            raise RecipeInvalid(f"the stages {', '.join(left)} wait for each other")
+        done.append(ready)
+        left.remove(ready)
+    return done
+
+
+def _after(start: str | None, stages: Mapping[str, Recipe]) -> set[str]:
+    """`start` and every stage that depends on it, directly or not."""
+    if start is None:
+        return set()
+    found = {start}
+    for name in in_order(stages):
+        if dependencies(stages[name]) & found:
+            found.add(name)
+    return found
+
+
+def _concrete(token: str, made: Mapping[str, PlannedStage]) -> str:
+    output = tokens.stage_output(token)
+    if output is None:
+        return f"{tokens.TOKEN_OPEN}{token}{tokens.TOKEN_CLOSE}"
+    stage, key = output
+    return str(made[stage].job.outputs / made[stage].outputs[key].path)
+
+
+def _datasets(made: Iterable[PlannedStage]) -> dict[str, Mapping[str, Any]]:
+    return {
+        str(stage.job.outputs / output.path): output.dataset
+        for stage in made
+        for output in stage.outputs.values()
+        if output.dataset is not None
+    }
+
+
+def _secrets(config: Mapping[str, Any]) -> dict[str, str]:
+    """Environment variable → the variable that holds the secret, from `env: {A: ${secret:B}}`."""
+    found = {}
+    for variable, value in (config.get("env") or {}).items():
+        for token in tokens.tokens(value):
+            name = tokens.secret_name(token)
+            if name is not None:
+                found[str(variable)] = name
+    return found
+
+
+ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate"})
+
+
+def _gpus(config: Mapping[str, Any], kind: str) -> int:
+    """GPUs that a stage asks for: what the recipe says, else all there are for training, one for the rest."""
+    asked = (config.get("resources") or {}).get("gpus")
+    if asked is not None:
+        return int(asked)
+    there = machine.gpu_count() if kind in ON_GPU else 0
+    return there if kind == "sft" else min(1, there)
+
+
+def _refuse_unfinished(made: Mapping[str, PlannedStage], only: str) -> None:
+    missing = [name for name in made[only].needs if made[name].action == "skip"]
+    if missing:
+        names = ", ".join(f"`{name}`" for name in missing)
+        raise Missing(
+            f"--only {only}: it needs {names}, which has not finished",
+            f"run without --only, or --only {missing[0]} first",
+        )
+
+
+def _known(name: str, order: Sequence[str]) -> str:
+    guess = closest(name, order)
+    return (f"did you mean `{guess[0]}`? " if guess else "") + "the stages are " + ", ".join(order)

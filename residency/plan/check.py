@@ -1,0 +1,117 @@
+"""Everything that can be known of a recipe before compute is spent, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from residency import stages as kinds
+from residency.engines.base import CheckContext
+from residency.paths import PROJECT
+from residency.plan import machine
+from residency.recipe import kind_schema, schema
+from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.dotted import check_dotted_paths
+from residency.recipe.load import load
+from residency.recipe.model import Recipe
+from residency.recipe.pipeline import expand
+from residency.recipe.suggest import closest
+
+PIPELINE = "pipeline"
+
+
+@dataclass(slots=True)
+class Checked:
+    """A recipe with its stages and what was found wrong with them."""
+
+    recipe: Recipe | None
+    stages: dict[str, Recipe] = field(default_factory=dict)
+    """The stages by name; a recipe that is no pipeline is one stage, named by its kind."""
+    found: Diagnostics = field(default_factory=Diagnostics)
+
+
+def check(
+    path: Path,
+    *,
+    profiles: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+    project: Path = PROJECT,
+    cwd: Path | None = None,
+) -> Checked:
+    """Load, resolve and check a recipe and, for a pipeline, each of its stages.
+
+    Args:
+        path: The recipe's file.
+        profiles: Names given by `--profile`, later ones win.
+        overrides: `a.b=c` texts given by `--set`.
+        trust: Packages given by `--trust`.
+        project: The folder with dataset_info.json, rewards/, processors/, schemas/.
+        cwd: Where the command was given; default is the current folder.
+    """
+    cwd = cwd or Path.cwd()
+    shared = project / "recipes" / "profiles"
+    recipe, found = load(
+        path, profiles=tuple(profiles), overrides=tuple(overrides), shared_profiles=shared, cwd=cwd
+    )
+    checked = Checked(recipe, {}, found)
+    if recipe is None:
+        return checked
+    context = CheckContext(project=project, cwd=cwd, trust=tuple(trust), gpus=machine.gpu_count())
+    if recipe.kind == PIPELINE:
+        _check_schema(recipe, project, found)
+        stages, more = expand(recipe, profiles=tuple(profiles), shared_profiles=shared, cwd=cwd)
+        found.extend(more)
+        checked.stages = stages
+    else:
+        checked.stages = {recipe.kind: recipe}
+    for stage in checked.stages.values():
+        _check_stage(stage, context, found)
+    _check_outputs(checked, found)
+    check_dotted_paths(list(checked.stages.values()), context, found)
+    return checked
+
+
+def _check_schema(recipe: Recipe, project: Path, found: Diagnostics) -> None:
+    described = kind_schema.load(recipe.kind, project / "schemas")
+    if described is not None:
+        schema.validate(recipe.tree, described, found)
+
+
+def _check_stage(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
+    _check_schema(recipe, context.project, found)
+    try:
+        kind = kinds.get(recipe.kind)
+    except KeyError:
+        return  # the schema check has said so
+    kind.check(recipe, context, found)
+    kind.engine(recipe.config).check(recipe, context, found)
+
+
+def _check_outputs(checked: Checked, found: Diagnostics) -> None:
+    """Each reference names an output that its stage leaves."""
+    for recipe in checked.stages.values():
+        for reference in recipe.references:
+            if reference.kind != "stage" or len(reference.target) != 2:
+                continue
+            stage, key = reference.target
+            source = checked.stages.get(stage)
+            if source is None:
+                continue  # said by the pipeline's own check
+            try:
+                outputs = kinds.get(source.kind).outputs(source.config)
+            except KeyError:
+                continue
+            if key in outputs:
+                continue
+            guess = closest(key, outputs)
+            hint = f"did you mean `{guess[0]}`? " if guess else ""
+            if key == "model" and "adapter" in outputs:
+                hint = "LoRA leaves an adapter: use `outputs.adapter`, or merge it in an `export` stage; "
+            found.add(
+                "unknown-output",
+                f"stage `{stage}` leaves no output `{key}`",
+                reference.span,
+                hint=hint + "it leaves: " + (", ".join(f"`{name}`" for name in outputs) or "nothing"),
+            )

@@ -1,0 +1,132 @@
+"""A stage's fingerprint: what its result depends on, and nothing else.
+
+The parts are kept beside the hash, so that a plan can say which of them changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from residency.files import sha256_value
+from residency.plan import functions, tokens
+from residency.plan.hashing import FileHashes
+from residency.stages.base import Inputs
+
+# Keys of every recipe that say how it is called or where it runs, not what it computes.
+NOT_COUNTED = ("name", "description")
+LONG = 120
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a nested mapping with its dotted key; lists count as one value."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return text if len(text) <= LONG else f"sha256:{sha256_value(value)}"
+
+
+def parts(
+    config: Mapping[str, Any],
+    inputs: Inputs,
+    *,
+    engine: str,
+    engine_version: str | None,
+    stage_key: Callable[[str], str],
+    hashes: FileHashes,
+    recipe_folder: Path,
+    roots: tuple[Path, ...],
+    packages: tuple[str, ...] = functions.RECIPE_PACKAGES,
+) -> dict[str, str]:
+    """What a stage's result depends on, each with its value or hash.
+
+    Args:
+        config: The resolved recipe, tokens included.
+        inputs: What the stage kind says counts.
+        engine: The engine's name.
+        engine_version: Its installed version.
+        stage_key: Store key of an earlier stage, by name.
+        hashes: Remembered file hashes.
+        recipe_folder: Where relative paths start.
+        roots: Folders below which dotted paths are looked up.
+        packages: Packages whose code belongs to a recipe.
+    """
+    content: dict[str, str] = {}
+    for path in inputs.files:
+        if path.exists():
+            content[str(path)] = hashes.of(path)
+
+    def symbolic(token: str) -> str:
+        output = tokens.stage_output(token)
+        return f"stage:{stage_key(output[0])}/{output[1]}" if output else f"<{token}>"
+
+    def by_content(value: Any) -> Any:
+        if isinstance(value, str):
+            if value in content:
+                return f"content:{content[value]}"
+            joined = str((recipe_folder / value).absolute()) if value and len(value) < 4096 else value
+            return f"content:{content[joined]}" if joined in content else value
+        if isinstance(value, list):
+            return [by_content(item) for item in value]
+        return value
+
+    found: dict[str, str] = {}
+    for key, value in leaves(tokens.replace(dict(config), symbolic)):
+        if key.split(".")[0] in NOT_COUNTED or _ignored(key, inputs.ignore):
+            continue
+        found[f"recipe.{key}"] = _brief(by_content(value))
+    names: dict[str, int] = {}
+    for path in inputs.files:
+        digest = content.get(str(path), "missing")
+        name = f"file.{path.name}"
+        names[name] = names.get(name, 0) + 1
+        found[name if names[name] == 1 else f"{name}#{names[name]}"] = digest
+    for dotted in inputs.functions:
+        found[f"function.{dotted}"] = functions.source_hash(dotted, roots, packages)
+    found["engine"] = f"{engine} {engine_version or 'not installed'}"
+    for name, version in inputs.versions.items():
+        found[f"version.{name}"] = version
+    return found
+
+
+def _ignored(key: str, ignore: tuple[str, ...]) -> bool:
+    return any(key == item or key.startswith(item + ".") for item in ignore)
+
+
+def fingerprint(found: Mapping[str, str]) -> str:
+    """The SHA-256 over all parts, 64 hex digits."""
+    return sha256_value(dict(found))
+
+
+def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
+    """What changed between two stages' parts, in a few words; empty when nothing did."""
+    changed = [key for key in new if key in old and old[key] != new[key]]
+    said = [_change(key, old[key], new[key]) for key in changed]
+    said += [f"{_short(key)} added" for key in new if key not in old]
+    said += [f"{_short(key)} removed" for key in old if key not in new]
+    if len(said) > 3:
+        return ", ".join(said[:3]) + f" and {len(said) - 3} more"
+    return ", ".join(said)
+
+
+def _short(key: str) -> str:
+    return key.removeprefix("recipe.").removeprefix("llamafactory.").removeprefix("lm_eval.")
+
+
+def _change(key: str, old: str, new: str) -> str:
+    opaque = old.startswith(("sha256:", '"content:', '"stage:')) or new.startswith(
+        ("sha256:", '"content:', '"stage:')
+    )
+    if key.startswith(("file.", "function.")):
+        return f"{key.split('.', 1)[1]} changed"
+    if '"stage:' in new or ("stage:" in new and "stage:" in old):
+        return f"{_short(key)} comes from a stage that changed"
+    return f"{_short(key)} changed" if opaque else f"{_short(key)} changed: {old} → {new}"
