@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from residency.engines.base import Engine, Job, Launch, Verified
+from residency.errors import Missing, RecipeInvalid
+from residency.plan import build as building
+from residency.plan.build import Selection, build, in_order
+from residency.plan.hashing import FileHashes
+from residency.plan.model import Plan
+from residency.recipe.model import Recipe, Reference
+from residency.recipe.nodes import Mapping as Tree
+from residency.recipe.nodes import Span, from_plain
+from residency.stages.base import Output, StageKind
+
+HERE = Span("recipe.yaml", 1, 1, 1, 2)
+
+
+class EchoEngine(Engine):
+    name = "echo"
+    distribution = "pip"
+
+    def version(self) -> str | None:
+        return "1"
+
+    def prepare(self, job: Job) -> Launch:
+        return Launch(argv=("echo", str(job.config.get("model", ""))))
+
+    def verify(self, job: Job) -> Verified:
+        return Verified({})
+
+
+class EchoKind(StageKind):
+    name = "echo"
+
+    def engine(self, config: Mapping[str, Any]) -> Engine:
+        return EchoEngine()
+
+    def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
+        return {"model": Output("model", "model"), "rows": Output("rows.jsonl", "dataset", {"columns": {}})}
+
+
+@dataclass
+class FakeAttempt:
+    key: str
+    folder: Path
+    status: str
+    note: str = ""
+
+
+@dataclass
+class FakeStore:
+    folder: Path
+    known: dict[str, list[FakeAttempt]] = field(default_factory=dict)
+    parts: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def attempts(self, kind: str, fingerprint: str) -> list[FakeAttempt]:
+        return self.known.get(fingerprint, [])
+
+    def new(self, kind: str, fingerprint: str) -> tuple[str, Path]:
+        key = f"{kind}-{fingerprint[:16]}"
+        number = len(self.known.get(fingerprint, []))
+        key = key if not number else f"{key}.{number + 1}"
+        return key, self.folder / key
+
+    def previous_parts(self, recipe: str, stage: str) -> Mapping[str, str] | None:
+        return self.parts.get(stage)
+
+    def remember(self, plan: Plan, status: str = "done") -> None:
+        for stage in plan.stages:
+            self.known.setdefault(stage.fingerprint, []).insert(
+                0, FakeAttempt(stage.key, stage.folder, status)
+            )
+            self.parts[stage.name] = stage.parts
+
+
+def recipe(folder: Path, name: str, config: dict[str, Any], uses: tuple[str, ...] = ()) -> Recipe:
+    tree = from_plain({"kind": "echo", **config}, HERE)
+    assert isinstance(tree, Tree)
+    references = [Reference("stage", (stage, "model"), ("model",), HERE) for stage in uses]
+    return Recipe(folder / "recipe.yaml", "echo", name, tree, references=references)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Recipe]:
+    monkeypatch.setattr(building.kinds, "get", lambda kind: EchoKind())
+    return {
+        "after": recipe(tmp_path, "after", {"model": "⟦stages.sft.outputs.model⟧"}, ("sft",)),
+        "sft": recipe(tmp_path, "sft", {"model": "⟦stages.data.outputs.model⟧", "rate": 1}, ("data",)),
+        "data": recipe(tmp_path, "data", {"env": {"KEY": "⟦secret:MY_KEY⟧"}}),
+    }
+
+
+def plan(stages: dict[str, Recipe], store: FakeStore, **given: Any) -> Plan:
+    root = recipe(store.folder, "root", {})
+    return build(root, stages, store=store, hashes=FileHashes(store.folder / "h.json"), **given)
+
+
+def test_stages_come_after_what_they_need_and_know_where_it_lies(
+    pipeline: dict[str, Recipe], tmp_path: Path
+) -> None:
+    made = plan(pipeline, FakeStore(tmp_path))
+    assert [stage.name for stage in made.stages] == ["data", "sft", "after"]
+    data, sft, _ = made.stages
+    assert sft.job.config["model"] == str(data.folder / "outputs" / "model")
+    assert sft.launch.argv[1] == str(data.folder / "outputs" / "model")
+    assert sft.job.datasets == {str(data.folder / "outputs" / "rows.jsonl"): {"columns": {}}}
+    assert data.secrets == {"KEY": "MY_KEY"}
+    assert {stage.action for stage in made.stages} == {"run"}
+    assert data.reason == "not run before"
+
+
+def test_what_finished_is_reused_and_a_change_says_itself(
+    pipeline: dict[str, Recipe], tmp_path: Path
+) -> None:
+    store = FakeStore(tmp_path)
+    store.remember(plan(pipeline, store))
+    assert {stage.action for stage in plan(pipeline, store).stages} == {"reuse"}
+    pipeline["sft"] = recipe(tmp_path, "sft", {"model": "⟦stages.data.outputs.model⟧", "rate": 2}, ("data",))
+    made = plan(pipeline, store)
+    assert [(s.action, s.reason) for s in made.stages[:2]] == [
+        ("reuse", "finished before with the same inputs"),
+        ("run", "rate changed: 1 → 2"),
+    ]
+    assert made.stage("after").action == "run"
+    assert "comes from a stage that changed" in made.stage("after").reason
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", "running"])
+def test_what_was_begun_goes_on_in_its_folder(
+    pipeline: dict[str, Recipe], tmp_path: Path, status: str
+) -> None:
+    store = FakeStore(tmp_path)
+    first = plan(pipeline, store)
+    store.remember(first, status)
+    again = plan(pipeline, store)
+    assert [(s.action, s.folder) for s in again.stages] == [("resume", s.folder) for s in first.stages]
+
+
+def test_fresh_takes_new_folders_and_what_follows_sees_them(
+    pipeline: dict[str, Recipe], tmp_path: Path
+) -> None:
+    store = FakeStore(tmp_path)
+    first = plan(pipeline, store)
+    store.remember(first)
+    anew = plan(pipeline, store, selection=Selection(fresh=True))
+    assert {stage.action for stage in anew.stages} == {"run"}
+    assert not {s.folder for s in anew.stages} & {s.folder for s in first.stages}
+    assert anew.stage("sft").fingerprint != first.stage("sft").fingerprint
+
+
+def test_from_runs_a_stage_and_its_dependants_anew(pipeline: dict[str, Recipe], tmp_path: Path) -> None:
+    store = FakeStore(tmp_path)
+    store.remember(plan(pipeline, store))
+    made = plan(pipeline, store, selection=Selection(start="sft"))
+    assert [s.action for s in made.stages] == ["reuse", "run", "run"]
+
+
+def test_only_needs_what_comes_before_to_be_finished(pipeline: dict[str, Recipe], tmp_path: Path) -> None:
+    store = FakeStore(tmp_path)
+    with pytest.raises(Missing, match="--only sft: it needs `data`, which has not finished"):
+        plan(pipeline, store, selection=Selection(only="sft"))
+    made = plan(pipeline, store, selection=Selection(only="data"))
+    assert [s.action for s in made.stages] == ["run", "skip", "skip"]
+
+
+def test_a_stage_that_does_not_exist_is_named(pipeline: dict[str, Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeInvalid, match="--only sfd") as caught:
+        plan(pipeline, FakeStore(tmp_path), selection=Selection(only="sfd"))
+    assert caught.value.hint is not None
+    assert "did you mean `sft`?" in caught.value.hint
+
+
+def test_stages_that_wait_for_each_other_are_refused(tmp_path: Path) -> None:
+    stages = {
+        "a": recipe(tmp_path, "a", {}, ("b",)),
+        "b": recipe(tmp_path, "b", {}, ("a",)),
+    }
+    with pytest.raises(RecipeInvalid, match="wait for each other"):
+        in_order(stages)
+
+
+def test_a_plan_becomes_json_without_secrets(
+    pipeline: dict[str, Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    monkeypatch.setenv("MY_KEY", "s3cr3t")
+    text = json.dumps(plan(pipeline, FakeStore(tmp_path)).to_json())
+    assert "s3cr3t" not in text
+    assert [stage["name"] for stage in json.loads(text)["stages"]] == ["data", "sft", "after"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from residency.plan import fingerprint as fp
+from residency.plan.hashing import FileHashes
+from residency.stages.base import Inputs
+
+
+def parts(config: dict[str, Any], folder: Path, **given: Any) -> dict[str, str]:
+    return fp.parts(
+        config,
+        given.pop("inputs", Inputs()),
+        engine="llamafactory",
+        engine_version=given.pop("version", "0.9.5"),
+        stage_key=given.pop("stage_key", lambda stage: f"{stage}-key"),
+        hashes=FileHashes(folder / "hashes.json"),
+        recipe_folder=folder,
+        roots=(folder,),
+    )
+
+
+def test_the_name_and_what_a_kind_ignores_do_not_count(tmp_path: Path) -> None:
+    ignore = Inputs(ignore=("llamafactory.logging_steps",))
+    one = parts({"name": "a", "llamafactory": {"lr": 1, "logging_steps": 5}}, tmp_path, inputs=ignore)
+    two = parts({"name": "b", "llamafactory": {"lr": 1, "logging_steps": 9}}, tmp_path, inputs=ignore)
+    assert fp.fingerprint(one) == fp.fingerprint(two)
+    three = parts({"name": "a", "llamafactory": {"lr": 2}}, tmp_path, inputs=ignore)
+    assert fp.fingerprint(three) != fp.fingerprint(one)
+
+
+def test_a_file_counts_by_content_not_by_path(tmp_path: Path) -> None:
+    for name, text in (("one", "same"), ("two", "same"), ("three", "other")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.jsonl").write_text(text)
+        os.utime(tmp_path / name / "data.jsonl", (1, 1))
+
+    def of(name: str) -> str:
+        path = tmp_path / name / "data.jsonl"
+        return fp.fingerprint(
+            parts({"dataset": f"{name}/data.jsonl"}, tmp_path, inputs=Inputs(files=(path,)))
+        )
+
+    assert of("one") == of("two")
+    assert of("one") != of("three")
+
+
+def test_another_stage_counts_by_its_key(tmp_path: Path) -> None:
+    config = {"model": "⟦stages.sft.outputs.model⟧"}
+    one = parts(config, tmp_path)
+    two = parts(config, tmp_path, stage_key=lambda stage: "sft-other")
+    assert fp.fingerprint(one) != fp.fingerprint(two)
+    assert one["recipe.model"] == '"stage:sft-key/model"'
+
+
+def test_the_engine_version_counts(tmp_path: Path) -> None:
+    assert parts({}, tmp_path) != parts({}, tmp_path, version="0.9.6")
+
+
+def test_differences_are_said_in_words() -> None:
+    old = {"recipe.llamafactory.learning_rate": "0.0001", "recipe.seed": "1", "file.train.jsonl": "aa"}
+    new = {"recipe.llamafactory.learning_rate": "0.0002", "recipe.limit": "5", "file.train.jsonl": "bb"}
+    said = fp.difference(old, new)
+    assert "learning_rate changed: 0.0001 → 0.0002" in said
+    assert "train.jsonl changed" in said
+    assert fp.difference(old, old) == ""
+
+
+def test_a_secret_is_in_no_part(tmp_path: Path) -> None:
+    found = parts({"env": {"WANDB_API_KEY": "⟦secret:WANDB_API_KEY⟧"}}, tmp_path)
+    assert found["recipe.env.WANDB_API_KEY"] == '"<secret:WANDB_API_KEY>"'
