@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from residency import stages as kinds
 from residency.engines.base import Job
@@ -17,33 +17,39 @@ from residency.plan.functions import RECIPE_PACKAGES
 from residency.plan.hashing import FileHashes
 from residency.plan.model import Action, Plan, PlannedStage
 from residency.recipe.model import Recipe
+from residency.recipe.pipeline import needs as needs_of
 from residency.recipe.suggest import closest
 
-RESUMABLE = frozenset({"failed", "interrupted", "running"})
 
+class Choice(Protocol):
+    """What the store says of a stage with a given fingerprint."""
 
-class Attempt(Protocol):
-    """What the store knows of one attempt at a stage."""
+    @property
+    def key(self) -> str:
+        """The name of its folder."""
 
-    key: str
-    folder: Path
-    status: str
-    """`done`, `failed`, `interrupted`, `running` or `damaged`."""
-    note: str
-    """For `damaged`: what is wrong with it."""
+    @property
+    def folder(self) -> Path:
+        """Where it lies, or will lie."""
+
+    @property
+    def action(self) -> Literal["reuse", "resume", "run"]:
+        """What there is to do."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words; empty when nothing of that fingerprint was ever begun."""
 
 
 class Store(Protocol):
     """The store of stages, as far as planning needs it."""
 
-    def attempts(self, kind: str, fingerprint: str) -> Sequence[Attempt]:
-        """The attempts at a stage, newest first."""
+    def choose(self, kind: str, fingerprint: str, *, fresh: bool = False) -> Choice:
+        """Reuse what finished, else go on with what was begun, else run; `fresh`: run in a new folder."""
 
-    def new(self, kind: str, fingerprint: str) -> tuple[str, Path]:
-        """Key and folder for an attempt from nothing; makes nothing on disk."""
 
-    def previous_parts(self, recipe: str, stage: str) -> Mapping[str, str] | None:
-        """The fingerprint's parts of that stage in the recipe's latest run."""
+Previous = Callable[[str], Mapping[str, str] | None]
+"""Stage name → the fingerprint's parts of that stage in the recipe's latest run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ def build(
     stages: Mapping[str, Recipe],
     *,
     store: Store,
+    previous: Previous = lambda stage: None,
     hashes: FileHashes,
     selection: Selection = Selection(),
     profiles: Sequence[str] = (),
@@ -92,8 +99,8 @@ def build(
             anew=name in anew and wanted,
             fresh=selection.fresh and wanted,
             wanted=wanted,
-            recipe_name=recipe.name,
             store=store,
+            previous=previous,
             hashes=hashes,
             roots=roots,
             packages=packages,
@@ -115,8 +122,8 @@ def _plan_stage(
     anew: bool,
     fresh: bool,
     wanted: bool,
-    recipe_name: str,
     store: Store,
+    previous: Previous,
     hashes: FileHashes,
     roots: tuple[Path, ...],
     packages: tuple[str, ...],
@@ -126,7 +133,7 @@ def _plan_stage(
     config = recipe.config
     engine = kind.engine(config)
     inputs = kind.inputs(config, recipe.folder, project)
-    needs = tuple(sorted(dependencies(recipe)))
+    needs = tuple(sorted(needs_of(recipe)))
     version = engine.version()
     found = fp.parts(
         config,
@@ -141,7 +148,7 @@ def _plan_stage(
     )
     digest = fp.fingerprint(found)
     action, reason, key, folder = _choose(
-        recipe.kind, digest, name, recipe_name, found, needs, made, store, anew=anew, fresh=fresh
+        recipe.kind, digest, name, found, needs, made, store, previous, anew=anew, fresh=fresh
     )
     if not wanted and action != "reuse":
         action, reason = "skip", "left out"
@@ -182,42 +189,30 @@ def _choose(
     kind: str,
     digest: str,
     name: str,
-    recipe_name: str,
     found: Mapping[str, str],
     needs: tuple[str, ...],
     made: Mapping[str, PlannedStage],
     store: Store,
+    previous: Previous,
     *,
     anew: bool,
     fresh: bool,
 ) -> tuple[Action, str, str, Path]:
     """What to do with a stage, why, and in which folder."""
-    attempts = store.attempts(kind, digest)
-    done = next((a for a in attempts if a.status == "done"), None)
-    if done is not None and not anew:
-        return "reuse", "finished before with the same inputs", done.key, done.folder
-    newest = attempts[0] if attempts else None
-    if newest is not None and not fresh and newest.status in RESUMABLE:
-        said = {"failed": "failed before", "interrupted": "was interrupted", "running": "was cut off"}
-        return "resume", said[newest.status], newest.key, newest.folder
-    key, folder = store.new(kind, digest)
-    if done is not None:
-        return "run", "asked to run anew", key, folder
-    if newest is not None and newest.status == "damaged":
-        return "run", newest.note or "its outputs are damaged", key, folder
-    before = store.previous_parts(recipe_name, name)
-    why = "not run before" if before is None else fp.difference(before, found)
-    if not why:
-        rerun = [stage for stage in needs if made[stage].action != "reuse"]
-        why = f"{rerun[0]} runs anew" if rerun else "its earlier outputs are gone"
-    return "run", why, key, folder
-
-
-def dependencies(recipe: Recipe) -> set[str]:
-    """The stages whose outputs a recipe uses, and those named by `needs:`."""
-    used = {reference.target[0] for reference in recipe.references if reference.kind == "stage"}
-    needs = recipe.config.get("needs")
-    return used | {str(name) for name in needs} if isinstance(needs, list) else used
+    choice = store.choose(kind, digest, fresh=fresh)
+    if anew and choice.action == "reuse":
+        # --from: what finished is made again; what was only begun goes on.
+        choice = store.choose(kind, digest, fresh=True)
+    if anew and choice.action == "run":
+        return "run", "asked to run anew", choice.key, choice.folder
+    why = choice.reason
+    if choice.action == "run" and not why:
+        before = previous(name)
+        why = "not run before" if before is None else fp.difference(before, found)
+        if not why:
+            rerun = [stage for stage in needs if made[stage].action != "reuse"]
+            why = f"`{rerun[0]}` runs anew" if rerun else "its earlier outputs are gone"
+    return choice.action, why, choice.key, choice.folder
 
 
 def in_order(stages: Mapping[str, Recipe]) -> list[str]:
@@ -225,7 +220,7 @@ def in_order(stages: Mapping[str, Recipe]) -> list[str]:
     done: list[str] = []
     left = list(stages)
     while left:
-        ready = next((name for name in left if dependencies(stages[name]) <= set(done)), None)
+        ready = next((name for name in left if needs_of(stages[name]) <= set(done)), None)
         if ready is None:
             raise RecipeInvalid(f"the stages {', '.join(left)} wait for each other")
         done.append(ready)
@@ -239,7 +234,7 @@ def _after(start: str | None, stages: Mapping[str, Recipe]) -> set[str]:
         return set()
     found = {start}
     for name in in_order(stages):
-        if dependencies(stages[name]) & found:
+        if needs_of(stages[name]) & found:
             found.add(name)
     return found
 

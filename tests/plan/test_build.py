@@ -46,36 +46,33 @@ class EchoKind(StageKind):
 
 
 @dataclass
-class FakeAttempt:
+class FakeChoice:
     key: str
     folder: Path
-    status: str
-    note: str = ""
+    action: str
+    reason: str = ""
 
 
 @dataclass
 class FakeStore:
     folder: Path
-    known: dict[str, list[FakeAttempt]] = field(default_factory=dict)
+    known: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Fingerprint → (key, status), newest first."""
     parts: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def attempts(self, kind: str, fingerprint: str) -> list[FakeAttempt]:
-        return self.known.get(fingerprint, [])
-
-    def new(self, kind: str, fingerprint: str) -> tuple[str, Path]:
-        key = f"{kind}-{fingerprint[:16]}"
-        number = len(self.known.get(fingerprint, []))
-        key = key if not number else f"{key}.{number + 1}"
-        return key, self.folder / key
-
-    def previous_parts(self, recipe: str, stage: str) -> Mapping[str, str] | None:
-        return self.parts.get(stage)
+    def choose(self, kind: str, fingerprint: str, *, fresh: bool = False) -> FakeChoice:
+        known = self.known.get(fingerprint, [])
+        for key, status in [] if fresh else known:
+            if status == "done":
+                return FakeChoice(key, self.folder / key, "reuse", "finished before")
+        for key, _ in [] if fresh else known:
+            return FakeChoice(key, self.folder / key, "resume", "begun before")
+        key = f"{kind}-{fingerprint[:16]}" + (f".{len(known) + 1}" if known else "")
+        return FakeChoice(key, self.folder / key, "run")
 
     def remember(self, plan: Plan, status: str = "done") -> None:
         for stage in plan.stages:
-            self.known.setdefault(stage.fingerprint, []).insert(
-                0, FakeAttempt(stage.key, stage.folder, status)
-            )
+            self.known.setdefault(stage.fingerprint, []).insert(0, (stage.key, status))
             self.parts[stage.name] = stage.parts
 
 
@@ -98,7 +95,14 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Recip
 
 def plan(stages: dict[str, Recipe], store: FakeStore, **given: Any) -> Plan:
     root = recipe(store.folder, "root", {})
-    return build(root, stages, store=store, hashes=FileHashes(store.folder / "h.json"), **given)
+    return build(
+        root,
+        stages,
+        store=store,
+        previous=store.parts.get,
+        hashes=FileHashes(store.folder / "h.json"),
+        **given,
+    )
 
 
 def test_stages_come_after_what_they_need_and_know_where_it_lies(
@@ -124,7 +128,7 @@ def test_what_finished_is_reused_and_a_change_says_itself(
     pipeline["sft"] = recipe(tmp_path, "sft", {"model": "⟦stages.data.outputs.model⟧", "rate": 2}, ("data",))
     made = plan(pipeline, store)
     assert [(s.action, s.reason) for s in made.stages[:2]] == [
-        ("reuse", "finished before with the same inputs"),
+        ("reuse", "finished before"),
         ("run", "rate changed: 1 → 2"),
     ]
     assert made.stage("after").action == "run"

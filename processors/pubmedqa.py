@@ -1,0 +1,119 @@
+"""PubMedQA (Jin et al., EMNLP 2019): 1,000 labelled yes/no/maybe questions, 500 of them the official test.
+
+Source: github.com/pubmedqa/pubmedqa, `data/ori_pqal.json` (the questions) and
+`data/test_ground_truth.json` (the PMIDs of the test set). The test questions are never given
+to training, whatever is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from residency.errors import StageFailed
+from residency.processing import Report, Row, reads_files
+
+LABELS = ("yes", "no", "maybe")
+SYSTEM = "You answer questions about biomedical research from the abstracts of studies."
+FORMAT = "Answer with exactly <answer>yes</answer>, <answer>no</answer> or <answer>maybe</answer>."
+
+
+@reads_files
+def read(
+    rows: Iterator[Row],
+    *,
+    part: Literal["train", "test"],
+    contexts: bool = True,
+    section_names: bool = False,
+    reasoning: bool = False,
+    report: Report | None = None,
+) -> Iterator[Row]:
+    """One part of PubMedQA's labelled questions, as alpaca rows.
+
+    Args:
+        rows: The two files, in any order: the questions, and the ground truth of the test set.
+        part: `test` gives the 500 official test questions, `train` the other 500.
+        contexts: With the abstract (less its conclusion) before the question.
+        section_names: With the name of each section of the abstract (METHODS: …).
+        reasoning: The long answer stands before the answer tag in `output` (train only).
+        report: What was read, kept and dropped.
+
+    Yields:
+        system, instruction, input, output, pmid, question_type, label.
+
+    Raises:
+        StageFailed: A file is missing or is not what it should be.
+    """
+    report = report or Report()
+    questions, truth = _files([Path(row["path"]) for row in rows])
+    for pmid, record in questions.items():
+        report.read += 1
+        label = record.get("final_decision")
+        if label not in LABELS or not str(record.get("QUESTION") or "").strip():
+            report.drop("no question or no label", pmid)
+        elif pmid in truth and truth[pmid] != label:
+            report.drop("labelled otherwise in the ground truth", pmid)
+        elif (pmid in truth) != (part == "test"):
+            report.drop("of the test set" if pmid in truth else "not of the test set", pmid)
+        else:
+            report.kept += 1
+            yield _row(pmid, record, label, contexts, section_names, reasoning and part == "train")
+    absent = [pmid for pmid in truth if pmid not in questions]
+    if absent:
+        raise StageFailed(
+            f"{len(absent)} of the {len(truth)} test questions are not in the file of questions "
+            f"(the first: {absent[0]})",
+            "take ori_pqal.json and test_ground_truth.json from the same commit",
+        )
+
+
+def _row(
+    pmid: str, record: dict[str, Any], label: str, contexts: bool, section_names: bool, reasoning: bool
+) -> Row:
+    answer = f"<answer>{label}</answer>"
+    long_answer = " ".join(str(record.get("LONG_ANSWER") or "").split())
+    return {
+        "system": SYSTEM,
+        "instruction": f"{record['QUESTION'].strip()} {FORMAT}",
+        "input": _context(record, section_names) if contexts else "",
+        "output": f"{long_answer}\n{answer}" if reasoning and long_answer else answer,
+        "pmid": pmid,
+        "question_type": "pubmedqa",
+        "label": label,
+    }
+
+
+def _context(record: dict[str, Any], section_names: bool) -> str:
+    sections = [" ".join(str(text).split()) for text in record.get("CONTEXTS") or []]
+    if section_names:
+        names = [*(record.get("LABELS") or []), *[""] * len(sections)]
+        sections = [f"{name}: {text}" if name else text for name, text in zip(names, sections, strict=False)]
+    return "\n".join(sections)
+
+
+def _files(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The questions and the ground truth, told apart by what is in them."""
+    questions: dict[str, dict[str, Any]] = {}
+    truth: dict[str, str] = {}
+    for path in paths:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StageFailed(f"{path} is not JSON that can be read: {error}") from None
+        if not isinstance(found, dict) or not found:
+            raise StageFailed(f"{path} is no mapping of PMIDs", "take it from github.com/pubmedqa/pubmedqa")
+        if all(isinstance(value, dict) for value in found.values()):
+            questions.update(found)
+        elif all(isinstance(value, str) for value in found.values()):
+            truth.update(found)
+        else:
+            raise StageFailed(f"{path} is neither PubMedQA's questions nor its ground truth")
+    if not questions or not truth:
+        missing = "questions (ori_pqal.json)" if not questions else "ground truth (test_ground_truth.json)"
+        raise StageFailed(
+            f"the file of {missing} is not among the sources",
+            "name both files under `from:`; without the ground truth test questions could reach training",
+        )
+    return questions, truth
