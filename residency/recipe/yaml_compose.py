@@ -58,10 +58,10 @@ class Composer:
         root: Node | None = None
         while not isinstance(self._event, ev.StreamEndEvent):
             start = self._next()
+            mark = start.start_mark
             if not isinstance(start, ev.DocumentStartEvent):
                 continue
             if root is not None:
-                mark = start.start_mark
                 self._found.add(
                     "yaml-documents",
                     "a second document starts here; a recipe is one document",
