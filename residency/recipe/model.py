@@ -57,6 +57,10 @@ class Recipe:
     references: list[Reference] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     """Every file that was read to make this recipe, in the order read."""
+    profiles: tuple[str, ...] = ()
+    """The profiles that the recipe itself declares."""
+    needs: tuple[str, ...] = ()
+    """Stages that `needs:` names in the pipeline that holds this recipe."""
     plain_llamafactory: bool = False
     """True for a LLaMA-Factory YAML without `kind:`, which is taken as `kind: sft`."""
 
