@@ -19,8 +19,8 @@ _DROPPED = ("$schema", "$comment", "title", "$defs", "required", "oneOf", "anyOf
 
 def build(folder: Path = SCHEMAS) -> dict[str, Any]:
     """The schema, from `schemas/kinds/` and `schemas/engines/`."""
-    common = _read(folder, "_common")
-    kinds = {name: _read(folder, name) for name in names(folder)}
+    common = _read(folder / "common.json")
+    kinds = {name: _read(folder / "kinds" / f"{name}.json") for name in names(folder)}
     defs: dict[str, Any] = {"later": LATER}
     for source in (common, *kinds.values()):
         defs.update({name: _open(value) for name, value in source.get("$defs", {}).items()})
@@ -66,8 +66,8 @@ def build(folder: Path = SCHEMAS) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((folder / "kinds" / f"{name}.json").read_text(encoding="utf-8"))
+def _read(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
 
 

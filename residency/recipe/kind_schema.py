@@ -3,7 +3,7 @@
 `schemas/kinds/NAME.json` states a kind's own keys; adding a kind is adding that file. Three
 things are put in when it is read:
 
-- the keys of `_common.json`, which every kind has;
+- the keys of `schemas/common.json`, which every kind has;
 - for `"x-engine": "llamafactory"`, the schema of that engine's keys
   (`schemas/engines/llamafactory-VERSION.json`, the installed version's where there is one);
 - for `"x-stages": true` (in pipelines), what a stage may hold: `recipe:`, `with:`, `needs:` and
@@ -25,7 +25,7 @@ _STAGE_KEYS = ("recipe", "with", "needs")
 
 def names(folder: Path = SCHEMAS) -> list[str]:
     """Every kind that has a schema, in alphabetical order."""
-    return sorted(path.stem for path in (folder / "kinds").glob("[!_]*.json"))
+    return sorted(path.stem for path in (folder / "kinds").glob("*.json"))
 
 
 def load(kind: str, folder: Path = SCHEMAS) -> dict[str, Any] | None:
@@ -57,7 +57,7 @@ def engine_file(name: str, folder: Path = SCHEMAS) -> Path | None:
 @functools.cache
 def _load(kind: str, folder: Path) -> dict[str, Any]:
     own = _read(folder / "kinds" / f"{kind}.json")
-    common = _read(folder / "kinds" / "_common.json")
+    common = _read(folder / "common.json")
     schema = {**own, "properties": {**common["properties"], **own["properties"]}}
     schema["properties"]["kind"] = {**common["properties"]["kind"], "const": kind}
     # One set of definitions for all kinds, since a pipeline holds any of them.
@@ -95,13 +95,13 @@ def _put_in(node: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _stages(folder: Path) -> dict[str, Any]:
     """The schema of one entry of `stages:`."""
     kinds = {kind: _load(kind, folder) for kind in names(folder) if kind != "pipeline"}
-    own = _read(folder / "kinds" / "_common.json")["x-stage-properties"]
+    own = _read(folder / "common.json")["x-stage-properties"]
     anything: dict[str, Any] = {}
     for schema in kinds.values():
         # Laid over the child recipe, which is checked as a whole; here only the names count.
         anything.update({key: _name_only(value) for key, value in schema["properties"].items()})
     inline = {key: own[key] for key in own if key == "needs"}
-    kind = {"enum": list(kinds), "description": "or `recipe: FILE`"}
+    kind = {"enum": list(kinds), "x-code": "unknown-kind", "description": "or `recipe: FILE`"}
     arms: list[dict[str, Any]] = [
         {
             "if": {"required": ["recipe"]},

@@ -8,7 +8,10 @@ document. And the project's own:
 - `x-sane-minimum`, `x-sane-maximum`: a value beyond them is allowed, with a warning.
 - `x-dotted: true`: the tree below may be written with dotted keys (`actor.optim.lr: 1e-6`); a
   key after `+` or `++` may be one that the schema does not name, one after `~` is removed.
-- `x-renamed`: {old name: new name, or a sentence}, for a better hint.
+- `x-renamed`: {old name of a key: new name, or a sentence}, `x-meant`: {wrong value: right one},
+  `x-pattern-means`: the pattern in words, all for better hints.
+- `x-code`: the diagnostic's code for a value that is no choice or breaks the pattern.
+- `examples`: the known values of an open set; one spelt nearly so is a warning.
 
 Two deliberate differences from draft 2020-12: 1.0 is not a whole number (the engines take it
 for a float and fail), and text that holds a token or an unresolved interpolation passes where
@@ -115,7 +118,8 @@ class _Checker:
         if any(_equal(value, option) for option in options):
             return
         message = f"`{place.shown}` cannot be {_quoted(value)}"
-        self.found.add("not-a-choice", message, self.spot(node, place), hint=_choices(value, options, schema))
+        code = schema.get("x-code", "not-a-choice")
+        self.found.add(code, message, self.spot(node, place), hint=_choices(value, options, schema))
 
     def check_scalar(self, node: Scalar, schema: Schema, place: Place) -> None:
         value = node.value
@@ -135,7 +139,8 @@ class _Checker:
         elif "pattern" in schema and not self.pattern(schema["pattern"]).search(value):
             meant = schema.get("x-pattern-means")
             message = f"`{place.shown}` cannot be {_quoted(value)}"
-            self.found.add("wrong-form", message, node, hint=meant or f"it must match {schema['pattern']}")
+            hint = meant or f"it must match {schema['pattern']}"
+            self.found.add(schema.get("x-code", "wrong-form"), message, node, hint=hint)
         elif value not in schema.get("examples", (value,)) and (near := closest(value, schema["examples"])):
             # Known values of an open set: another may be right, a misspelt one is not.
             message = f"`{place.shown}: {show(value)}` is not one of the known values"
@@ -207,11 +212,11 @@ class _Checker:
             return
         other = schema.get("additionalProperties", True)
         if other is False:
-            hint, renamed = meant(entry.key, schema, place, self.root)
+            hint = meant(entry.key, schema, place, self.root)
             outer = place.blocks[-1][0]
             where = f" in `{outer}`" if outer else ""
             message = f"unknown key `{entry.key}`{where}"
-            self.found.add("renamed-key" if renamed else "unknown-key", message, entry.key_span, hint=hint)
+            self.found.add("unknown-key", message, entry.key_span, hint=hint)
         else:
             self.check(entry.value, other, place)
 
@@ -237,7 +242,7 @@ class _Checker:
                 return
             else:
                 span = part_span(entry.key_span, entry.key, offset, len(part))
-                hint = meant(part, current, Place(place.name, span, tuple(blocks), True), self.root)[0]
+                hint = meant(part, current, Place(place.name, span, tuple(blocks), True), self.root)
                 above = ".".join(name.split(".")[:depth])
                 message = f"unknown key `{part}`" + (f" in `{above}`" if above else "")
                 hint = hint or f"to add a key of your own write `+{name}`"
@@ -295,7 +300,7 @@ class _Checker:
             others = [t for schema, _ in tried if "enum" not in schema for t in _types(schema) if t != "null"]
             message = f"`{place.shown}` cannot be {_quoted(node.value)}"
             hint = _choices(node.value, options, parent) + (f"; or {nouns(tuple(others))}" if others else "")
-            self.found.add("not-a-choice", message, node, hint=hint)
+            self.found.add(parent.get("x-code", "not-a-choice"), message, node, hint=hint)
             return
         self.found.extend(min(of_type, key=lambda pair: len(pair[1].items))[1])
 

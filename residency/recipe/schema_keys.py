@@ -56,31 +56,32 @@ def resolve(schema: Schema, root: Schema) -> Schema:
     return schema
 
 
-def meant(key: str, schema: Schema, place: Place, root: Schema) -> tuple[str | None, bool]:
-    """The hint for an unknown key, and whether it is one that was renamed.
+def meant(key: str, schema: Schema, place: Place, root: Schema) -> str | None:
+    """The hint for an unknown key.
 
     In this order: a known old name, a key of a block just below, a key of a block around, a
     key spelt nearly so, and where there are few keys all of them.
     """
     renamed = schema.get("x-renamed", {}).get(key)
     if renamed:
-        return (renamed if " " in renamed else f"it is called `{renamed}` now"), True
+        words: str = renamed if " " in renamed else f"it is called `{renamed}` now"
+        return words
     properties: Schema = schema.get("properties", {})
     for below, inner in properties.items():
         inner = resolve(inner, root) if isinstance(inner, Mapping) else {}
         if key in inner.get("properties", {}):
-            return f"it belongs one level down, under `{below}:`", False
+            return f"it belongs one level down, under `{below}:`"
     for depth, (name, outer) in enumerate(reversed(place.blocks[:-1]), 1):
         if key in outer.get("properties", {}):
             levels = "one level up" if depth == 1 else f"{depth} levels up"
-            return f"it belongs {levels}, " + (f"in `{name}`" if name else "at the top of the recipe"), False
+            return f"it belongs {levels}, " + (f"in `{name}`" if name else "at the top of the recipe")
     known = [name for name, below in properties.items() if below is not False]
     near = closest(key, known)
     if near:
-        return f"did you mean `{near[0]}`?", False
+        return f"did you mean `{near[0]}`?"
     if 0 < len(known) <= 12:
-        return "known keys: " + ", ".join(known), False
-    return None, False
+        return "known keys: " + ", ".join(known)
+    return None
 
 
 def part_span(span: Span, key: str, offset: int, length: int) -> Span:
