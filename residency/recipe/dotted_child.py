@@ -1,0 +1,138 @@
+"""Imports the modules behind dotted paths and tells what it found; run as a script, in a child.
+
+Reads a JSON list of dotted paths from standard input and writes one JSON line per event to the
+standard output that it was started with: `{"begin": path}` before a path is tried, then what
+was found. What the modules print goes nowhere. It knows nothing of the rest of the package, so
+that a broken module can break nothing but this process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import resource
+import sys
+import traceback
+from typing import Any
+
+
+def main() -> None:
+    """Answer for every path, one after the other."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    request = json.load(sys.stdin)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    _limit(request["seconds"] * len(request["paths"]), request["bytes"])
+    sys.path[0] = request["project"]  # in place of this file's folder, whose names would shadow others
+    for path in request["paths"]:
+        print(json.dumps({"begin": path}), file=out, flush=True)
+        before = set(sys.modules)
+        try:
+            answer = look(path)
+        except BaseException as error:
+            # SystemExit and the like too: the module must not end the check.
+            answer = failure(error, request["project"])
+        answer["path"] = path
+        answer["files"] = _files(before, path)
+        print(json.dumps(answer), file=out, flush=True)
+    out.flush()
+    os._exit(0)  # threads that a module started must not keep the process
+
+
+def look(path: str) -> dict[str, Any]:
+    """What stands at a dotted path: its parameters, or what is there instead."""
+    parts = path.split(".")
+    module, depth = None, 0
+    for depth in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:depth])
+        try:
+            module = importlib.import_module(name)
+            break
+        except ModuleNotFoundError as error:
+            # Only when the module itself is what is missing, not something that it imports.
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise
+    if module is None:
+        return {"error": "module", "at": 0, "options": []}
+    found: Any = module
+    for index in range(depth, len(parts)):
+        try:
+            found = getattr(found, parts[index])
+        except AttributeError:
+            missing = "module" if index < len(parts) - 1 and hasattr(found, "__path__") else "name"
+            return {"error": missing, "at": index, "options": _names(found)}
+    if not callable(found):
+        return {"error": "not-callable", "at": len(parts) - 1, "options": _names(module)}
+    return {"parameters": _parameters(found)}
+
+
+def failure(error: BaseException, project: str) -> dict[str, Any]:
+    """An exception of an import: its words, and the place in the project's own code."""
+    answer: dict[str, Any] = {
+        "error": "syntax" if isinstance(error, SyntaxError) else "import",
+        "kind": type(error).__name__,
+        "message": str(error).strip().split("\n")[0],
+    }
+    if isinstance(error, SyntaxError):
+        answer.update(file=error.filename, line=error.lineno or 1, column=error.offset or 1)
+        answer["message"] = error.msg
+        return answer
+    if isinstance(error, ModuleNotFoundError):
+        answer["missing"] = error.name
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(project)]
+    frames = [f for f in frames if f.filename != __file__]
+    if frames:
+        answer.update(
+            file=frames[-1].filename, line=frames[-1].lineno or 1, column=(frames[-1].colno or 0) + 1
+        )
+    return answer
+
+
+def _parameters(found: Any) -> list[list[Any]] | None:
+    """[name, kind, has a default] of each parameter; None when the signature is not known."""
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        return None
+    return [[p.name, p.kind.name, p.default is not p.empty] for p in signature.parameters.values()]
+
+
+def _names(found: Any) -> list[str]:
+    """The functions and submodules of a module, for "did you mean"."""
+    names = [n for n, value in vars(found).items() if not n.startswith("_") and callable(value)]
+    if hasattr(found, "__path__"):
+        names += [m.name for m in pkgutil.iter_modules(found.__path__)]
+    return names
+
+
+def _files(before: set[str], path: str) -> list[str]:
+    """The files of the modules that the path's package loaded: when one changes, look again."""
+    package = path.split(".")[0]
+    found = []
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and (name.split(".")[0] == package or (name not in before and "site-packages" not in file)):
+            found.append(file)
+    own = [f for f in found if not f.startswith(sys.base_prefix + os.sep + "lib")]
+    return sorted(set(own))
+
+
+def _limit(seconds: int, size: int) -> None:
+    """Bound what a module may use: CPU seconds, bytes of its own memory; no core files."""
+    for what, value in (
+        (resource.RLIMIT_CPU, seconds + 5),
+        (resource.RLIMIT_DATA, size),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        try:
+            resource.setrlimit(what, (value, value))
+        except (ValueError, OSError):
+            continue  # a lower limit is set already
+
+
+if __name__ == "__main__":
+    main()
