@@ -13,6 +13,7 @@ from residency.engines.base import CheckContext, Engine
 from residency.engines.llamafactory import datasets, places
 from residency.engines.llamafactory.engine import ENGINE
 from residency.errors import RecipeInvalid
+from residency.files import sha256_value
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Mapping as Tree
@@ -109,25 +110,30 @@ class Sft(StageKind):
                 path = _deepspeed(block[key]) if key == "deepspeed" else None
                 path = path or _there(block[key], starts)
                 files += [path] if path else []
-        files += _data(config, recipe_folder, project)
+        chosen = _data(config, recipe_folder, project)
         return Inputs(
-            files=tuple(dict.fromkeys(files)),
-            ignore=tuple(f"{BLOCK}.{key}" for key in NO_EFFECT),
+            files=tuple(dict.fromkeys([*files, *chosen.files])),
+            ignore=("resources.cpus", *(f"{BLOCK}.{key}" for key in NO_EFFECT)),
+            versions={f"dataset_info.{name}": _entry(entry) for name, entry in chosen.info.items()},
         )
 
 
-def _data(config: Mapping[str, Any], recipe_folder: Path, project: Path) -> list[Path]:
-    """The data files from a registry, and the registry's own entries by way of their file."""
-    fixed = dict(config)
-    for where in (fixed, fixed.get(BLOCK) or {}):
+def _data(config: Mapping[str, Any], recipe_folder: Path, project: Path) -> datasets.Selected:
+    """The datasets from a registry; an output of another stage is covered by that stage's own key."""
+    fixed = {**config, BLOCK: places.block(config)}
+    for where in (fixed, fixed[BLOCK]):
         for key in ("dataset", "eval_dataset"):
-            if key in where and where is fixed:
-                # An output of another stage is covered by that stage's own key.
-                fixed[key] = [name for name in places.names(where[key]) if TOKEN_OPEN not in name]
+            if key in where:
+                where[key] = [name for name in places.names(where[key]) if TOKEN_OPEN not in name]
     try:
-        return datasets.select(fixed, recipe_folder, project, {}).files
+        return datasets.select(fixed, recipe_folder, project, {})
     except RecipeInvalid:
-        return []  # said by the check
+        return datasets.Selected()  # said by the check
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    """A dataset's entry as it counts: how its file is read, not where that lies."""
+    return sha256_value({key: value for key, value in entry.items() if key != "file_name"})[:16]
 
 
 def _there(name: str, starts: tuple[Path, ...]) -> Path | None:
