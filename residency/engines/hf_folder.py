@@ -102,7 +102,9 @@ def check_model(folder: Path, *, tokenizer: bool = True) -> dict[str, Tensor]:
     config = read_json(folder / "config.json")
     tensors = read_weights(folder)
     shape = config.get("text_config") or config
-    layers = {int(m[1]) for name in tensors if (m := re.search(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.", name))}
+    layers = {
+        int(m[1]) for name in tensors if (m := re.search(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.", name))
+    }
     expected = shape.get("num_hidden_layers") or shape.get("n_layer")
     if expected and layers and len(layers) < expected:
         raise StageFailed(f"{folder} holds {len(layers)} of {expected} layers")

@@ -18,7 +18,7 @@ from residency.engines.model_shape import Shape
 
 GIB = 1 << 30
 CONTEXT = GIB
-"""The CUDA context, NCCL's buffers and the allocator's slack: what a GPU holds before and beside the model."""
+"""The CUDA context, NCCL's buffers and the allocator's slack."""
 DOUBLE_QUANT_BITS = 0.127
 """Bits a parameter for QLoRA's quantisation constants, themselves quantised (§3, "Double Quantization")."""
 SINGLE_QUANT_BITS = 0.5
@@ -81,7 +81,7 @@ def estimate(shape: Shape, training: Training) -> MemoryEstimate:
         overhead += 2 * (max(shape.layer_parameters, shape.embedding_parameters // 2) + PREFETCH)
         states.notes.append("ZeRO-3 gathers one layer's weights at a time, in 16 bits")
     notes = [
-        f"{training.length:,} tokens a row, {training.batch} rows a GPU at a time, every row as long as the cut-off",
+        f"{training.batch} rows a GPU at a time, each of {training.length:,} tokens (the cut-off)",
         *states.notes,
     ]
     return MemoryEstimate(
@@ -108,7 +108,11 @@ def trainable(shape: Shape, training: Training) -> int:
     if training.method == "freeze":
         return min(abs(training.frozen_layers_but), shape.layers) * shape.layer_parameters
     modules = shape.linear
-    wanted = list(modules) if "all" in training.lora_targets else [t for t in training.lora_targets if t in modules]
+    wanted = (
+        list(modules)
+        if "all" in training.lora_targets
+        else [t for t in training.lora_targets if t in modules]
+    )
     experts = max(1, shape.experts)
     total = 0
     for name in wanted:
@@ -201,7 +205,11 @@ def activations(shape: Shape, training: Training) -> float:
     layer += tokens * width * (8 if shape.gated else 6) * shape.inner
     if not training.flash:
         layer += (2 * width + 4) * shape.heads * training.length * tokens
-    kept = shape.layers * tokens * 2 * width * shape.hidden + layer if training.recompute else shape.layers * layer
+    kept = (
+        shape.layers * tokens * 2 * width * shape.hidden + layer
+        if training.recompute
+        else shape.layers * layer
+    )
     logits = 0.0 if training.fused_loss else tokens * shape.vocabulary * (2 * width + 12)
     return kept + logits
 

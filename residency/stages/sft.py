@@ -72,7 +72,7 @@ class Sft(StageKind):
             outer, inner = recipe.tree.entries.get(key), block.entries.get(key)
             if outer is not None and inner is not None:
                 found.add(
-                    "given-twice",
+                    "conflicting-keys",
                     f"`{key}` stands here and under `{BLOCK}:`",
                     inner.key_span,
                     hint=f"keep the one at the top level, which also takes outputs of other stages: `{key}:`",

@@ -59,7 +59,11 @@ def select(
     given = block(config).get("dataset_dir")
     chosen = Selected()
     if isinstance(given, str) and (given == "ONLINE" or given.startswith("REMOTE:")):
-        chosen.train, chosen.eval, chosen.online = asked(config, "dataset"), asked(config, "eval_dataset"), given
+        chosen.train, chosen.eval, chosen.online = (
+            asked(config, "dataset"),
+            asked(config, "eval_dataset"),
+            given,
+        )
         return chosen
     registries = _registries(config, recipe_folder, project)
     taken: dict[str, str] = {}

@@ -99,7 +99,8 @@ def _sharding(job: Job, given: Mapping[str, Any]) -> tuple[int, bool, bool, bool
             return 0, True, False, False
         zero = json.loads(written).get("zero_optimization") or {}
         off = {
-            part: (zero.get(f"offload_{part}") or {}).get("device", "none") != "none" for part in ("optimizer", "param")
+            part: (zero.get(f"offload_{part}") or {}).get("device", "none") != "none"
+            for part in ("optimizer", "param")
         }
         return int(zero.get("stage", 0)), True, off["optimizer"], off["param"]
     fsdp = str(given.get("fsdp") or "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from residency.engines import log
+
 Match = re.Match[str]
 
 
@@ -21,7 +23,9 @@ def _memory(m: Match) -> tuple[str, str]:
 CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] = (
     (re.compile(r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED"), _memory),
     (
-        re.compile(r"DefaultCPUAllocator: can't allocate memory|MemoryError|exitcode: -9|Signal 9 \(SIGKILL\)"),
+        re.compile(
+            r"DefaultCPUAllocator: can't allocate memory|MemoryError|exitcode: -9|Signal 9 \(SIGKILL\)"
+        ),
         lambda m: (
             "the machine ran out of memory",
             "lower llamafactory.per_device_train_batch_size or cutoff_len, or take a smaller model",
@@ -36,7 +40,10 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
     ),
     (
         re.compile(r"No module named '([\w.]+)'"),
-        lambda m: (f"the Python package {m[1]} is not installed", f"make install, or pip install {m[1].split('.')[0]}"),
+        lambda m: (
+            f"the Python package {m[1]} is not installed",
+            f"make install, or pip install {m[1].split('.')[0]}",
+        ),
     ),
     (
         re.compile(r"To fix: run `(pip install [^`]+)`"),
@@ -44,7 +51,10 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
     ),
     (
         re.compile(r"Address already in use|EADDRINUSE"),
-        lambda m: ("the port of the training processes is taken", "run the same command again: another is chosen"),
+        lambda m: (
+            "the port of the training processes is taken",
+            "run the same command again: another is chosen",
+        ),
     ),
     (
         re.compile(r"Undefined dataset (\S+) in"),
@@ -55,9 +65,9 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         lambda m: (f"the data file {m[1]} is not there", "correct `file_name` in dataset_info.json"),
     ),
     (
-        re.compile(r"KeyError: '([^']+)'(?=[^\x00]*(?:converter|align_dataset|data/parser))|column_names[^\n]*'(\w+)'"),
+        re.compile(r"data/converter\.py\"[\s\S]*?KeyError: '([^']+)'"),
         lambda m: (
-            f"the rows of the dataset have no column {m[1] or m[2]}",
+            f"the rows of the dataset have no column {m[1]}",
             "correct `columns` of its entry in dataset_info.json",
         ),
     ),
@@ -81,13 +91,16 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
     ),
     (
         re.compile(r"Some keys are not used by the HfArgumentParser: \[([^\]]*)\]"),
-        lambda m: (f"LLaMA-Factory does not know the key {m[1]}", "run `launch.py check`: it says what was meant"),
+        lambda m: (
+            f"LLaMA-Factory does not know the key {m[1]}",
+            "run `launch.py check`: it says what was meant",
+        ),
     ),
     (
         re.compile(
             r"(?:Repository Not Found|is not a local folder and is not a valid model identifier|"
-            r"We couldn't connect to '?https?://\S+ to load|Can't load (?:the )?(?:model|configuration|tokenizer))"
-            r"[^\n]*"
+            r"We couldn't connect to '?https?://\S+ to load|"
+            r"Can't load (?:the )?(?:model|configuration|tokenizer))[^\n]*"
         ),
         lambda m: (
             "the model could not be loaded: " + m[0].strip(),
@@ -100,10 +113,15 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
             r"Torch not compiled with CUDA|Found no NVIDIA driver|no CUDA-capable device|"
             r"Your setup doesn't support bf16/gpu|This device does not support `pure_bf16`"
         ),
-        lambda m: ("the recipe needs a GPU and there is none", "run it with --profile smoke, or on a machine with a GPU"),
+        lambda m: (
+            "the recipe needs a GPU and there is none",
+            "run it with --profile smoke, or on a machine with a GPU",
+        ),
     ),
     (
-        re.compile(r"FlashAttention(?:2|-2)?[^\n]*(?:not|isn't|cannot)[^\n]*|flash_attn[^\n]*not installed[^\n]*"),
+        re.compile(
+            r"FlashAttention(?:2|-2)?[^\n]*(?:not|isn't|cannot)[^\n]*|flash_attn[^\n]*not installed[^\n]*"
+        ),
         lambda m: ("FlashAttention is not there: " + m[0].strip(), "set llamafactory.flash_attn: sdpa"),
     ),
     (
@@ -121,30 +139,21 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         re.compile(r"NCCL (?:error|timeout)[^\n]*|Watchdog caught collective operation timeout[^\n]*"),
         lambda m: (
             "the GPUs lost contact with each other: " + m[0].strip(),
-            "run the same command to go on; if it comes again, set env: {NCCL_DEBUG: INFO} and look into log.txt",
+            "run the same command to go on; if it comes again, set env: {NCCL_DEBUG: INFO} and see log.txt",
         ),
     ),
 )
-# The last line of a Python traceback: `ValueError: …`, also with a module before it.
-ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failed)): (.+)$", re.MULTILINE)
-# What torchrun adds after the real cause.
-WRAPPERS = ("ChildFailedError", "CalledProcessError", "SignalException")
 
 
-def explain(log: str) -> tuple[str, str | None]:
+def explain(text: str) -> tuple[str, str | None]:
     """A sentence and a hint.
 
     Args:
-        log: The end of the log. A cause that is known is named in the recipe's words; else the last
+        text: The end of the log. A cause that is known is named in the recipe's words; else the last
             error of the traceback is given as it stands.
     """
     for pattern, say in CAUSES:
-        found = pattern.search(log)
+        found = pattern.search(text)
         if found:
             return say(found)
-    errors = [m for m in ERROR.finditer(log) if not m[1].endswith(WRAPPERS)]
-    if errors:
-        kind, said = errors[-1][1].rsplit(".", 1)[-1], errors[-1][2].strip()
-        return (said if kind == "ValueError" else f"{kind}: {said}"), None
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return (lines[-1] if lines else "it printed nothing"), None
+    return log.last_error(text) or log.last_line(text) or "it printed nothing", None

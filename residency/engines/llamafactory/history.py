@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from residency.engines import log
 from residency.engines.base import Progress
 from residency.files import atomic
 
 LOG = "trainer_log.jsonl"
 EARLIER = "earlier.jsonl"
-TAIL = 64 << 10
 
 # LLaMA-Factory's name → ours. What is not listed keeps its name.
 RENAMED = {"current_steps": "step", "total_steps": "total", "lr": "learning_rate"}
@@ -74,7 +74,7 @@ def forget(stage: Path) -> None:
 def progress(training: Path, stage: Path) -> Progress:
     """How far the training is, from its log and, between two rows of that, from its progress bar."""
     found = rows(training, stage)
-    tail = log_tail(stage / "log.txt")
+    tail = log.tail(stage / "log.txt")
     message = phase(tail)
     last = found[-1] if found else {}
     step, total = last.get("step"), last.get("total")
@@ -92,23 +92,11 @@ def phase(text: str) -> str:
     """What a training process is doing, from the end of its log."""
     best: tuple[int, str] = (-1, "starting")
     for pattern, said in PHASES:
-        last = None
-        for last in pattern.finditer(text):
-            pass
-        if last is not None and last.start() > best[0]:
+        found = list(pattern.finditer(text))
+        if found and found[-1].start() > best[0]:
+            last = found[-1]
             best = (last.start(), said.format(*(f"{int(g):,}" for g in last.groups() if g and g.isdigit())))
     return best[1]
-
-
-def log_tail(path: Path, size: int = TAIL) -> str:
-    """The last `size` bytes of a log as text; empty when there is none."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - size))
-            return stream.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
 
 
 def _total(text: str) -> int | None:

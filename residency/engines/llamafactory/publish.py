@@ -19,7 +19,7 @@ def publish(job: Job, source: Path, target: Path) -> str | None:
     A folder that an earlier stage published is replaced. Anyone else's is left alone.
     """
     if target.exists() and not _ours(target):
-        return f"output_dir: {target} exists and is not ours, so it was left alone; the result is in {job.outputs}"
+        return f"output_dir: {target} is not ours and was left alone; the result is in {job.outputs}"
     part = target.parent / f".{target.name}.part"
     try:
         shutil.rmtree(part, ignore_errors=True)

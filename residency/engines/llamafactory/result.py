@@ -77,7 +77,11 @@ def _look(job: Job) -> tuple[dict[str, Any], list[str]]:
     state_file = training / checkpoints.STATE
     if not state_file.is_file():
         last = checkpoints.checkpoints(training)
-        hint = f"it got as far as {last[-1].name}; run the same command to go on" if last else "look into log.txt"
+        hint = (
+            f"it got as far as {last[-1].name}; run the same command to go on"
+            if last
+            else "look into log.txt"
+        )
         raise StageFailed("LLaMA-Factory ended before the training did", hint)
     state = hf_folder.read_json(state_file)
     results = hf_folder.read_json(training / "all_results.json")
@@ -104,7 +108,9 @@ def _steps(state: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     asked = given.get("max_steps")
     wanted = asked if isinstance(asked, int) and asked > 0 else total
     if done < 1:
-        raise StageFailed("LLaMA-Factory ended without a single training step", "are there rows in the dataset?")
+        raise StageFailed(
+            "LLaMA-Factory ended without a single training step", "are there rows in the dataset?"
+        )
     if done >= wanted:
         return []
     if given.get("early_stopping_steps"):

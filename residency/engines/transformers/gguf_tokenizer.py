@@ -99,7 +99,9 @@ def read_fields(path: Path) -> dict[str, Any]:
     try:
         reader = GGUFReader(path)
     except (ValueError, IndexError, OSError) as error:
-        raise StageFailed(f"{path} is not a GGUF file: {error}", "check `source:` and its `member:`") from error
+        raise StageFailed(
+            f"{path} is not a GGUF file: {error}", "check `source:` and its `member:`"
+        ) from error
     return {key: field.contents() for key, field in reader.fields.items()}
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tiny_model import TEXTS, make_tiny_model
 from training_case import INFO, PAIRS, ROWS
 
 from residency.engines.base import Job
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -35,9 +35,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_job(tmp_path: Path, project: Path) -> Callable[..., Job]:
     """Makes the job of an `sft` recipe."""
 
-    def make(
-        block: dict[str, Any], *, dataset: Any = "toy", gpus: int = 0, **more: Any
-    ) -> Job:
+    def make(block: dict[str, Any], *, dataset: Any = "toy", gpus: int = 0, **more: Any) -> Job:
         config = {"kind": "sft", "name": "toy", "llamafactory": block, **more.pop("config", {})}
         if dataset is not None:
             config["dataset"] = dataset

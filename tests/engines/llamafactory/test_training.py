@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from training_case import run, started, tiny_block
 
 from residency.engines.base import Job
@@ -26,7 +25,13 @@ def log(job: Job) -> str:
 
 def test_lora(make_job: Callable[..., Job], tiny_model: Path, tmp_path: Path) -> None:
     job = make_job(
-        tiny_block(tiny_model, output_dir=str(tmp_path / "published"), val_size=4, eval_strategy="steps", eval_steps=2)
+        tiny_block(
+            tiny_model,
+            output_dir=str(tmp_path / "published"),
+            val_size=4,
+            eval_strategy="steps",
+            eval_steps=2,
+        )
     )
     assert ENGINE.resume(job) is None
     assert run(job) == 0, log(job)
@@ -34,7 +39,9 @@ def test_lora(make_job: Callable[..., Job], tiny_model: Path, tmp_path: Path) ->
     adapter = done.outputs["adapter"]
     names = {path.name for path in adapter.iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
-    assert not any(name.startswith("checkpoint-") or "trainer" in name or name.endswith(".bin") for name in names)
+    assert not any(
+        name.startswith("checkpoint-") or "trainer" in name or name.endswith(".bin") for name in names
+    )
     assert done.metrics["steps"] == 4
     assert 0 < done.metrics["last_loss"] < 20
     assert 0 < done.metrics["eval_loss"] < 20
@@ -46,7 +53,9 @@ def test_lora(make_job: Callable[..., Job], tiny_model: Path, tmp_path: Path) ->
     assert ENGINE.finished(job)
     published = tmp_path / "published"
     assert json.loads((published / ".residency.json").read_text())["stage"] == job.folder.name
-    assert (published / "adapter_model.safetensors").read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
+    assert (published / "adapter_model.safetensors").read_bytes() == (
+        adapter / "adapter_model.safetensors"
+    ).read_bytes()
     before = (adapter / "adapter_model.safetensors").stat().st_ino
     assert ENGINE.verify(job).outputs["adapter"] == adapter  # again changes nothing
     assert (adapter / "adapter_model.safetensors").stat().st_ino == before

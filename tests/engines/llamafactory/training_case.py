@@ -17,7 +17,8 @@ ROWS = [
     for number, answer in enumerate(["yes", "no"] * 12)
 ]
 PAIRS = [
-    {"instruction": row["instruction"], "input": "", "chosen": row["output"], "rejected": "perhaps"} for row in ROWS
+    {"instruction": row["instruction"], "input": "", "chosen": row["output"], "rejected": "perhaps"}
+    for row in ROWS
 ]
 INFO = {
     "toy": {"file_name": "data/toy.json"},
