@@ -191,7 +191,7 @@ def activations(shape: Shape, training: Training) -> float:
     - two norms: their input, and its copy in float32: 2 × (2 + 4)·s·b·h
     - attention: its input 2·s·b·h, queries and output 2 × 2·s·b·a·d, keys and values 2 × 2·s·b·k·d;
       without flash also scores and their softmax, 2 + 4 bytes each of a·s²·b
-    - block: its input 2·s·b·h, gate, up, activation and product 4 × 2·s·b·f
+    - block: its input 2·s·b·h, gate, up, activation and product 4 × 2·s·b·f (without a gate 2 × 2·s·b·f)
 
     With recomputation only each layer's input, 2·s·b·h, is kept, and one layer whole while its
     backward pass runs. The logits come on top: 16 bits, a float32 copy, its log-softmax and its
@@ -202,7 +202,7 @@ def activations(shape: Shape, training: Training) -> float:
     queries, keys = shape.heads * shape.head, shape.kv_heads * shape.head
     layer = tokens * shape.hidden * (2 * (2 * width + 4) + 2 * width + 2 * width)
     layer += tokens * width * (4 * queries + 4 * keys)
-    layer += tokens * width * (8 if shape.gated else 6) * shape.inner
+    layer += tokens * width * (8 if shape.gated else 4) * shape.inner
     if not training.flash:
         layer += (2 * width + 4) * shape.heads * training.length * tokens
     kept = (

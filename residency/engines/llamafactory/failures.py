@@ -72,7 +72,7 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         ),
     ),
     (
-        re.compile(r"Template (\S+) does not exist"),
+        re.compile(r"ValueError: Template (\S+) does not exist"),
         lambda m: (f"LLaMA-Factory knows no template {m[1]}", "correct llamafactory.template"),
     ),
     (
@@ -83,7 +83,7 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         ),
     ),
     (
-        re.compile(r"Target modules? (.+?) not found in the base model"),
+        re.compile(r"Target modules? \{?'?(.+?)'?\}? not found in the base model"),
         lambda m: (
             f"the model has no module {m[1]}",
             "set llamafactory.lora_target: all, or name modules of this model",
@@ -119,10 +119,8 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         ),
     ),
     (
-        re.compile(
-            r"FlashAttention(?:2|-2)?[^\n]*(?:not|isn't|cannot)[^\n]*|flash_attn[^\n]*not installed[^\n]*"
-        ),
-        lambda m: ("FlashAttention is not there: " + m[0].strip(), "set llamafactory.flash_attn: sdpa"),
+        re.compile(r"(?:Import|Value)Error: ([^\n]*(?:[Ff]lash[-_ ]?[Aa]tt)[^\n]*)"),
+        lambda m: ("FlashAttention is not there: " + m[1].strip(), "set llamafactory.flash_attn: sdpa"),
     ),
     (
         re.compile(r"device-side assert triggered|index out of range in self"),
@@ -152,8 +150,11 @@ def explain(text: str) -> tuple[str, str | None]:
         text: The end of the log. A cause that is known is named in the recipe's words; else the last
             error of the traceback is given as it stands.
     """
+    # Before the first traceback stand warnings, which name things that did no harm.
+    start = text.find("Traceback (most recent call last)")
+    said = text[start:] if start >= 0 else text
     for pattern, say in CAUSES:
-        found = pattern.search(text)
+        found = pattern.search(said)
         if found:
             return say(found)
     return log.last_error(text) or log.last_line(text) or "it printed nothing", None

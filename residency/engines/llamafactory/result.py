@@ -123,10 +123,14 @@ def _steps(state: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
 def _finite(state: Mapping[str, Any], logged: list[dict[str, Any]], results: Mapping[str, Any]) -> None:
     """The trainer replaces a loss that is no number by an average, so gradients are looked at too."""
     log = [row for row in state.get("log_history") or [] if isinstance(row, dict)]
-    losses = [row["loss"] for row in (*log, *logged) if isinstance(row.get("loss"), int | float)]
-    norms = [row["grad_norm"] for row in log if isinstance(row.get("grad_norm"), int | float)]
-    final = [results[key] for key in ("train_loss", "eval_loss") if isinstance(results.get(key), int | float)]
-    for what, values in (("loss", losses), ("gradient", norms), ("loss", final)):
+    seen = (
+        ("loss", [row["loss"] for row in log if _number(row.get("loss"))]),
+        ("loss", [row["loss"] for row in logged if _number(row.get("loss"))]),
+        ("gradient", [row["grad_norm"] for row in log if _number(row.get("grad_norm"))]),
+        ("loss", [results[key] for key in ("train_loss",) if _number(results.get(key))]),
+        ("loss of the evaluation", [results[key] for key in ("eval_loss",) if _number(results.get(key))]),
+    )
+    for what, values in seen:
         if values and not math.isfinite(values[-1]):
             raise StageFailed(
                 f"the {what} is not a number at the end of the training: the model is spoilt",
@@ -143,7 +147,7 @@ def _figures(
     """The final figures. The mean loss is taken from the log: the trainer's own leaves out what an
     interrupted attempt did."""
     figures: dict[str, Any] = {"steps": int(state["global_step"]), "epochs": state.get("epoch")}
-    losses = [(row["step"], row["loss"]) for row in logged if isinstance(row.get("loss"), int | float)]
+    losses = [(row["step"], row["loss"]) for row in logged if _number(row.get("loss"))]
     if losses:
         before = 0
         total = 0.0
@@ -155,7 +159,7 @@ def _figures(
     elif "train_loss" in results:
         figures["train_loss"] = results["train_loss"]
     for key, value in results.items():
-        if key.startswith(("eval_", "predict_")) and isinstance(value, int | float):
+        if key.startswith(("eval_", "predict_")) and _number(value):
             figures[key] = value
     if logged:
         figures["train_seconds"] = logged[-1]["seconds"]
@@ -196,3 +200,7 @@ def _same(wanted: Mapping[str, Path], target: Path) -> bool:
 def _output_dir(job: Job, given: Mapping[str, Any]) -> Path:
     start = places.roots(job.config, job.recipe_folder, job.project)[0]
     return (start / Path(str(given["output_dir"])).expanduser()).absolute()
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -44,6 +44,9 @@ def convert(path: Path, folder: Path, dtype: str) -> dict[str, Any]:
     model.config.eos_token_id = vocab.eos
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.architectures = [type(model).__name__]
+    model.config._name_or_path = ""
+    if hasattr(model.config, "rms_norm_eps"):  # float32 in the file: 9.999999747378752e-06
+        model.config.rms_norm_eps = float(f"{model.config.rms_norm_eps:.6g}")
     model.generation_config = GenerationConfig(
         bos_token_id=vocab.bos,
         eos_token_id=ends[0] if len(ends) == 1 else (ends or None),

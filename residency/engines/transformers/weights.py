@@ -15,7 +15,14 @@ KEPT = (
     "*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*", "LICENCE*", "NOTICE*",
     "USE_POLICY*",
 )  # fmt: skip
-LEFT = ("trainer_state.json", "*_results.json", "adapter_*", "training_*", "dataset_info.json")
+LEFT = (
+    "consolidated*",
+    "trainer_state.json",
+    "*_results.json",
+    "adapter_*",
+    "training_*",
+    "dataset_info.json",
+)
 NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
