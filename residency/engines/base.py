@@ -70,6 +70,8 @@ class Launch:
     """Added to the environment. Never a secret: those are added when the command starts."""
     stall_seconds: float | None = None
     """Without a new log line for so long the stage counts as stalled; None: never."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the recipe was taken: a default chosen, a key not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,14 @@ class Engine(ABC):
         it starts from nothing. May remove half-written work, never finished work.
         """
         return None
+
+    def finished(self, job: Job) -> bool:
+        """True when an interrupted attempt had already done all of its work.
+
+        Asked before a start that resumes; when True the command is not run again and `verify`
+        follows at once.
+        """
+        return False
 
     def progress(self, job: Job) -> Progress:
         """How far it is, read from the engine's own log; called about once a second."""

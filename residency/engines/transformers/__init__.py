@@ -1,0 +1,1 @@
+"""The engine that makes ordinary Hugging Face checkpoints: merges adapters, copies, converts GGUF."""

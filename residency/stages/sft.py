@@ -1,0 +1,150 @@
+"""Training with LLaMA-Factory: supervised fine-tuning, pre-training, reward models, DPO, KTO.
+
+Takes a model and datasets; leaves `adapter` for LoRA and OFT, else `model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from residency.engines.base import CheckContext, Engine
+from residency.engines.llamafactory import datasets, places
+from residency.engines.llamafactory.engine import ENGINE
+from residency.errors import RecipeInvalid
+from residency.files import sha256_value
+from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.model import TOKEN_OPEN, Recipe
+from residency.recipe.nodes import Mapping as Tree
+from residency.stages.base import Inputs, Output, StageKind
+
+BLOCK = "llamafactory"
+
+# Keys that change what is reported, kept or how fast it goes, and not the weights.
+NO_EFFECT = (
+    "output_dir",
+    "overwrite_output_dir",
+    "overwrite_cache",
+    "logging_steps",
+    "logging_strategy",
+    "logging_first_step",
+    "logging_dir",
+    "log_level",
+    "log_level_replica",
+    "log_on_each_node",
+    "logging_nan_inf_filter",
+    "report_to",
+    "run_name",
+    "project",
+    "plot_loss",
+    "disable_tqdm",
+    "save_total_limit",
+    "preprocessing_num_workers",
+    "preprocessing_batch_size",
+    "dataloader_num_workers",
+    "dataloader_prefetch_factor",
+    "dataloader_pin_memory",
+    "dataloader_persistent_workers",
+    "ddp_timeout",
+    "cache_dir",
+    "print_param_status",
+    "include_num_input_tokens_seen",
+    "include_tokens_per_second",
+    "include_effective_tokens_per_second",
+    "swanlab_project",
+    "swanlab_run_name",
+    "use_swanlab",
+)
+
+
+class Sft(StageKind):
+    """`kind: sft`."""
+
+    name: ClassVar[str] = "sft"
+
+    def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
+        """Rules between the recipe's own keys and the block."""
+        block = recipe.tree.get(BLOCK)
+        if not isinstance(block, Tree):
+            return  # said by the schema
+        for key in ("dataset", "eval_dataset"):
+            outer, inner = recipe.tree.entries.get(key), block.entries.get(key)
+            if outer is not None and inner is not None:
+                found.add(
+                    "conflicting-keys",
+                    f"`{key}` stands here and under `{BLOCK}:`",
+                    inner.key_span,
+                    hint=f"keep the one at the top level, which also takes outputs of other stages: `{key}:`",
+                    notes=(("also given here", outer.key_span),),
+                )
+        train = block.get("do_train")
+        if train is not None and getattr(train, "value", None) is False:
+            found.add(
+                "trains-nothing",
+                "`do_train: false` trains nothing",
+                train,
+                hint="remove it; to measure a model use `kind: evaluate`",
+            )
+
+    def engine(self, config: Mapping[str, Any]) -> Engine:
+        """LLaMA-Factory."""
+        return ENGINE
+
+    def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
+        """`adapter` for LoRA and OFT, `model` for full and freeze training."""
+        name = "adapter" if places.trains_adapter(config) else "model"
+        return {name: Output(name, name)}
+
+    def inputs(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Inputs:
+        """The model and adapters on this disk, the data files, the DeepSpeed configuration."""
+        block = places.block(config)
+        starts = places.roots(config, recipe_folder, project)
+        files: list[Path] = []
+        for key in places.PATH_KEYS:
+            if key in ("cache_dir", "media_dir"):
+                continue
+            files += [path for name in places.names(block.get(key)) if (path := _there(name, starts))]
+        for key in ("deepspeed", "resume_from_checkpoint"):
+            if isinstance(block.get(key), str):
+                path = _deepspeed(block[key]) if key == "deepspeed" else None
+                path = path or _there(block[key], starts)
+                files += [path] if path else []
+        chosen = _data(config, recipe_folder, project)
+        return Inputs(
+            files=tuple(dict.fromkeys([*files, *chosen.files])),
+            ignore=("resources.cpus", *(f"{BLOCK}.{key}" for key in NO_EFFECT)),
+            versions={f"dataset_info.{name}": _entry(entry) for name, entry in chosen.info.items()},
+        )
+
+
+def _data(config: Mapping[str, Any], recipe_folder: Path, project: Path) -> datasets.Selected:
+    """The datasets from a registry; an output of another stage is covered by that stage's own key."""
+    fixed = {**config, BLOCK: places.block(config)}
+    for where in (fixed, fixed[BLOCK]):
+        for key in ("dataset", "eval_dataset"):
+            if key in where:
+                where[key] = [name for name in places.names(where[key]) if TOKEN_OPEN not in name]
+    try:
+        return datasets.select(fixed, recipe_folder, project, {})
+    except RecipeInvalid:
+        return datasets.Selected()  # said by the check
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    """A dataset's entry as it counts: how its file is read, not where that lies."""
+    return sha256_value({key: value for key, value in entry.items() if key != "file_name"})[:16]
+
+
+def _there(name: str, starts: tuple[Path, ...]) -> Path | None:
+    return None if TOKEN_OPEN in name else places.find(name, starts)
+
+
+def _deepspeed(name: str) -> Path | None:
+    from residency.engines.llamafactory.settings import DEEPSPEED
+
+    path = DEEPSPEED / f"{name}.json"
+    return path if path.is_file() else None
+
+
+KIND = Sft()

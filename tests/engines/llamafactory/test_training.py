@@ -1,0 +1,117 @@
+"""Real trainings of a tiny model through LLaMA-Factory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from training_case import run, started, tiny_block
+
+from residency.engines.base import Job
+from residency.engines.llamafactory.engine import ENGINE
+from residency.errors import StageFailed
+
+pytestmark = pytest.mark.slow
+
+
+def log(job: Job) -> str:
+    return (job.folder / "log.txt").read_text(errors="replace")[-3000:]
+
+
+def test_lora(make_job: Callable[..., Job], tiny_model: Path, tmp_path: Path) -> None:
+    job = make_job(
+        tiny_block(
+            tiny_model,
+            output_dir=str(tmp_path / "published"),
+            val_size=4,
+            eval_strategy="steps",
+            eval_steps=2,
+        )
+    )
+    assert ENGINE.resume(job) is None
+    assert run(job) == 0, log(job)
+    done = ENGINE.verify(job)
+    adapter = done.outputs["adapter"]
+    names = {path.name for path in adapter.iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= names
+    assert not any(
+        name.startswith("checkpoint-") or "trainer" in name or name.endswith(".bin") for name in names
+    )
+    assert done.metrics["steps"] == 4
+    assert 0 < done.metrics["last_loss"] < 20
+    assert 0 < done.metrics["eval_loss"] < 20
+    rows = list(ENGINE.metrics(job))
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(row["total"] == 4 and row["loss"] > 0 for row in rows)
+    assert "eval_loss" in rows[1]
+    assert ENGINE.progress(job).step == 4
+    assert ENGINE.finished(job)
+    published = tmp_path / "published"
+    assert json.loads((published / ".residency.json").read_text())["stage"] == job.folder.name
+    assert (published / "adapter_model.safetensors").read_bytes() == (
+        adapter / "adapter_model.safetensors"
+    ).read_bytes()
+    before = (adapter / "adapter_model.safetensors").stat().st_ino
+    assert ENGINE.verify(job).outputs["adapter"] == adapter  # again changes nothing
+    assert (adapter / "adapter_model.safetensors").stat().st_ino == before
+
+
+def test_killed_goes_on_and_ends_like_one_that_was_not(
+    make_job: Callable[..., Job], tiny_model: Path
+) -> None:
+    block = tiny_block(tiny_model, max_steps=6, save_steps=1, lora_dropout=0.1, finetuning_type="full")
+    whole = make_job(block, key="sft-whole")
+    assert run(whole) == 0, log(whole)
+    expected = ENGINE.verify(whole)
+
+    job = make_job(block, key="sft-killed")
+    training = job.folder / "training"
+    with started(job) as process:
+        end = time.monotonic() + 120
+        while not (training / "checkpoint-2" / "trainer_state.json").is_file():
+            assert process.poll() is None, log(job)
+            assert time.monotonic() < end, log(job)
+            time.sleep(0.01)
+        os.killpg(process.pid, 9)
+        process.wait()
+    with pytest.raises(StageFailed, match="before the training did"):
+        ENGINE.verify(job)
+    half = training / "checkpoint-5"
+    shutil.copytree(training / "checkpoint-2", half, dirs_exist_ok=True)
+    optimizer = half / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:1000])
+    resumed = ENGINE.resume(job)
+    assert resumed is not None
+    assert resumed.startswith("checkpoint-")
+    assert resumed != "checkpoint-5"
+    assert not half.exists()
+    assert run(job) == 0, log(job)
+    assert "Continuing training from" in log(job) or "resum" in (job.folder / "log.txt").read_text().lower()
+    done = ENGINE.verify(job)
+    rows, wanted = list(ENGINE.metrics(job)), list(ENGINE.metrics(whole))
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in wanted], rel=1e-5)
+    assert done.metrics["train_loss"] == pytest.approx(expected.metrics["train_loss"], rel=1e-5)
+    name = "model.safetensors"
+    assert (done.outputs["model"] / name).read_bytes() == (expected.outputs["model"] / name).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["dpo", "rm"])
+def test_pairs(make_job: Callable[..., Job], tiny_model: Path, stage: str) -> None:
+    job = make_job(tiny_block(tiny_model, stage=stage, max_steps=1), dataset="toy_pairs")
+    assert run(job) == 0, log(job)
+    done = ENGINE.verify(job)
+    assert done.metrics["steps"] == 1
+    assert (done.outputs["adapter"] / "adapter_config.json").is_file()
+
+
+def test_exit_without_training_is_a_failure(make_job: Callable[..., Job], tiny_model: Path) -> None:
+    job = make_job(tiny_block(tiny_model, do_train=False))
+    assert run(job) == 0, log(job)
+    with pytest.raises(StageFailed):
+        ENGINE.verify(job)
