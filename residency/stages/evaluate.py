@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,18 @@ from residency.engines.lm_eval.engine import ENGINE
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Node, Sequence, Span, at, key_span
+from residency.recipe.suggest import closest
 from residency.stages.base import Inputs, Output, StageKind
 
 TRUSTED = ("rewards", "processors", "residency")
 """Packages whose functions a task file may call."""
+
+SCORING = (
+    "residency.engines.lm_eval.answers.extract",
+    "residency.engines.lm_eval.results.scores",
+    "residency.stats.wilson",
+)
+"""What every score depends on beside the task's own functions."""
 
 LOOK_BYTES = 16 << 20
 """How much of a data file a check reads; the rest is checked when the stage starts."""
@@ -44,7 +51,7 @@ class Evaluate(StageKind):
         named = [config.get("model"), config.get("adapter"), *places.data_files(config).values()]
         given = [str(value) for value in named if value and not places.is_token(value)]
         found = [path for value in given if (path := places.find(value, starts))]
-        functions: set[str] = {"residency.engines.lm_eval.answers.extract"}
+        functions = set(SCORING)
         for name in places.task_names(config):
             try:
                 task = taskfiles.find(project, name)
@@ -85,9 +92,7 @@ def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diag
             hint="a name on the hub is `owner/name`",
         )
     elif path is not None and not (path / needed).is_file():
-        # A GGUF file, or a server's model, is told to lm-eval by other arguments.
-        if key == "adapter" or path.is_dir():
-            found.add(f"{key}-not-found", f"{path} holds no {needed}", node, hint=_inside(path, needed))
+        found.add(f"{key}-not-found", f"{path} holds no {needed}", node, hint=_inside(path, needed))
 
 
 def _inside(path: Path, needed: str) -> str | None:
@@ -106,7 +111,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
         if name not in own:
             known = taskfiles.shipped(context.project)
             if known and name not in known:
-                close = difflib.get_close_matches(name, own, 1) or difflib.get_close_matches(name, known, 1)
+                close = closest(name, own) or closest(name, known)
                 hint = f"did you mean `{close[0]}`?" if close else f"this project's are {', '.join(own)}"
                 found.add("unknown-task", f"there is no task {name!r}", where, hint=hint)
             continue
@@ -157,7 +162,7 @@ def _check_data(
         node = at(recipe.tree, ("data", name)) or recipe.tree
         key = key_span(recipe.tree, ("data", name)) or node
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
+            close = closest(name, names)
             hint = f"did you mean `{close[0]}`?" if close else f"add {name} to `tasks:`"
             found.add(
                 "unknown-task", f"data is given for {name!r}, which is not among the tasks", key, hint=hint

@@ -20,7 +20,7 @@ _EDGE = " \t\r\n\f\v.,;:!?\"'`*()[]"
 
 @cache
 def _marks(tag: str) -> re.Pattern[str]:
-    return re.compile(rf"<\s*(/?)\s*{re.escape(tag)}\s*>", re.IGNORECASE)
+    return re.compile(rf"<\s*(?:(/)\s*)?{re.escape(tag)}\s*>", re.IGNORECASE)
 
 
 def _plain(text: str) -> str:

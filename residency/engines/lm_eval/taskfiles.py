@@ -14,13 +14,11 @@ from typing import Any
 
 import yaml
 
-from residency.files import read_json
-
 FOLDER = Path("recipes") / "tasks"
 """Where the project's own tasks lie, below the project."""
 
-SCHEMA = Path("schemas") / "engines" / "lm_eval-0.4.13.json"
-"""The schema of lm-eval's arguments, which holds the names of its tasks too."""
+SHIPPED = Path("schemas") / "engines" / "lm_eval-0.4.13.tasks.txt"
+"""The names of lm-eval's own tasks, as `tasks_source` wrote them."""
 
 
 class BadTask(ValueError):
@@ -175,16 +173,9 @@ def find(project: Path, name: str) -> TaskFile | None:
     return task
 
 
-@functools.cache
-def _shipped(schema: Path, stamp: int) -> frozenset[str]:
-    found = read_json(schema) or {}
-    return frozenset(str(found.get("x-tasks", "")).split())
-
-
 def shipped(project: Path) -> frozenset[str]:
-    """The names of lm-eval's own tasks, groups and tags; empty when the schema is not there."""
-    schema = project / SCHEMA
+    """The names of lm-eval's own tasks, groups and tags; empty when their list is not there."""
     try:
-        return _shipped(schema, schema.stat().st_mtime_ns)
+        return frozenset((project / SHIPPED).read_text(encoding="utf-8").split())
     except OSError:
         return frozenset()
