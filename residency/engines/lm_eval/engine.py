@@ -1,0 +1,197 @@
+"""The lm-eval engine: files and command of an `evaluate` stage, its progress, what it left."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from residency import stats
+from residency.engines.base import CheckContext, Engine, Job, Launch, Progress, Verified
+from residency.engines.lm_eval import arguments, failures, places, questions, taskfiles
+from residency.errors import StageFailed
+from residency.files import read_json
+from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.model import Recipe
+
+
+class LmEval(Engine):
+    """lm-evaluation-harness 0.4.13."""
+
+    name = "lm_eval"
+    distribution = "lm_eval"
+
+    def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
+        """Arguments that the launcher sets itself, contradict each other, or run foreign code."""
+        arguments.check(recipe, context, found)
+
+    def prepare(self, job: Job) -> Launch:
+        """Files: stage.yaml, lm_eval.yaml (in the form of lm-eval's `--config`), tasks/*.yaml."""
+        starts = places.roots(job.recipe_folder, job.project)
+        names = places.task_names(job.config)
+        own = {name: task for name in names if (task := taskfiles.find(job.project, name))}
+        data = {k: str(places.place(v, starts)) for k, v in places.data_files(job.config).items()}
+        model = places.model(str(job.config["model"]), starts)
+        adapter = job.config.get("adapter")
+        adapter = places.model(str(adapter), starts) if adapter else None
+        block = arguments.filled(job.config, model=model, adapter=adapter, tasks=names, gpus=job.gpus)
+        stage = {"model": model, "adapter": adapter, "tasks": names, "own": sorted(own), "data": data}
+        dump = {"sort_keys": False, "allow_unicode": True}
+        files = {"stage.yaml": yaml.safe_dump(stage, **dump), "lm_eval.yaml": yaml.safe_dump(block, **dump)}
+        for name, task in own.items():
+            path = data.get(name)
+            files[f"tasks/{name}.yaml"] = task.render(Path(path) if path else None)
+            for module in (path for path in task.files if path.suffix == ".py"):
+                beside = module.relative_to(task.path.parent)
+                files[f"tasks/{beside}"] = module.read_text(encoding="utf-8")
+        return Launch(
+            argv=(*_python(job, block), "-m", "residency.engines.lm_eval.main", "stage.yaml"),
+            files=files,
+            env=_environment(job, block, offline=Path(model).is_absolute() and len(own) == len(names)),
+            stall_seconds=3600,
+        )
+
+    def resume(self, job: Job) -> str | None:
+        """Say how many answers are kept; the command finds them itself."""
+        for name in ("results.json", "samples.jsonl"):  # of an attempt that did not pass `verify`
+            (job.outputs / name).unlink(missing_ok=True)
+        (job.folder / "progress.json").unlink(missing_ok=True)
+        kept = sum(len(row["answers"]) for row in _kept(job.folder))
+        return f"{kept} answered requests" if kept else None
+
+    def progress(self, job: Job) -> Progress:
+        """Requests answered, of those of one type (generation, likelihood)."""
+        try:
+            found = json.loads((job.folder / "progress.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return Progress(unit="request")
+        return Progress(
+            step=found.get("done"),
+            total=found.get("total"),
+            unit="request",
+            message=found.get("message", ""),
+            metrics=found.get("metrics", {}),
+        )
+
+    def verify(self, job: Job) -> Verified:
+        """Every question answered once, every score finite, and the same as the samples say."""
+        results = read_json(job.outputs / "results.json")
+        if results is None:
+            raise StageFailed("the evaluation ended without outputs/results.json")
+        counts, right = _count(job.outputs / "samples.jsonl")
+        expected = _expected(job)
+        warnings: list[str] = []
+        for task, about in results["tasks"].items():
+            asked = about["n"]
+            if counts[task] != asked:
+                raise StageFailed(f"{task}: samples.jsonl has {counts[task]} rows for {asked} questions")
+            if task in expected and asked != expected[task]:
+                raise StageFailed(f"{task}: {asked} questions were asked of {expected[task]}")
+            if about["too_long"]:
+                warnings.append(
+                    f"{task}: {about['too_long']} of {asked} prompts are longer than the model's "
+                    "context; their beginning was cut off"
+                )
+        metrics: dict[str, Any] = {}
+        for row in results["scores"]:
+            name = f"{row['task']}/{row['metric']}"
+            if not math.isfinite(row["value"]):
+                raise StageFailed(f"{name} is {row['value']}")
+            if row["metric"] == "accuracy" and row["task"] in counts:
+                share = stats.mean(right[row["task"]])
+                if not math.isclose(share, row["value"], abs_tol=1e-9):
+                    raise StageFailed(f"{name} is {row['value']}, by samples.jsonl it is {share}")
+            metrics[name] = row["value"]
+            if row["unreadable"] and row["metric"] == "accuracy":
+                warnings.append(f"{row['task']}: {row['unreadable']} of {row['n']} answers could not be read")
+            if row["note"] and row["note"] not in warnings:
+                warnings.append(row["note"])
+        if not metrics:
+            raise StageFailed("the evaluation left no score")
+        outputs = {"results": job.outputs / "results.json", "samples": job.outputs / "samples.jsonl"}
+        return Verified(outputs=outputs, metrics=metrics, warnings=tuple(warnings))
+
+    def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
+        """What lm-eval, transformers or the driver meant."""
+        return failures.explain(log_tail, gpu=job.gpus > 0)
+
+
+def _python(job: Job, block: Mapping[str, Any]) -> tuple[str, ...]:
+    spread = {"parallelize", "tp_plan", "device_map"} & arguments.mapping(block["model_args"]).keys()
+    if job.gpus > 1 and block["model"] in arguments.HF_MODELS and not spread:
+        # A copy of the model on each GPU, each answering its share of the questions.
+        copies = ("--multi_gpu", "--num_processes", str(job.gpus), "--main_process_port", "0")
+        return (sys.executable, "-m", "accelerate.commands.launch", *copies)
+    return (sys.executable,)
+
+
+def _environment(job: Job, block: Mapping[str, Any], *, offline: bool) -> dict[str, str]:
+    env = {
+        "PYTHONPATH": str(job.project),  # task files name functions by dotted path
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": str(max(1, job.threads)),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "LMEVAL_LOG_LEVEL": str(block.get("verbosity") or "WARNING"),
+    }
+    if offline:
+        env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    if job.gpus == 0:
+        env["CUDA_VISIBLE_DEVICES"] = ""
+    return env
+
+
+def _kept(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("answers-*.jsonl")):
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                row = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                return
+            if row and "batch" in row:
+                yield row
+
+
+def _count(path: Path) -> tuple[Counter[str], dict[str, list[float]]]:
+    counts: Counter[str] = Counter()
+    right: dict[str, list[float]] = defaultdict(list)
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for line in stream:
+                row = json.loads(line)
+                counts[row["task"]] += 1
+                if row["correct"] is not None:
+                    right[row["task"]].append(float(row["correct"]))
+    except FileNotFoundError:
+        raise StageFailed("the evaluation ended without outputs/samples.jsonl") from None
+    except (ValueError, KeyError) as error:
+        raise StageFailed(f"{path} is damaged: {error}") from None
+    return counts, right
+
+
+def _expected(job: Job) -> dict[str, int]:
+    """Task → the questions that had to be asked, for tasks whose rows can be counted here."""
+    limit = places.limit(job.config)
+    picked = places.block(job.config).get("samples")
+    starts = places.roots(job.recipe_folder, job.project)
+    expected = {}
+    for name, given in places.data_files(job.config).items():
+        task = taskfiles.find(job.project, name)
+        if task is None or not task.questions:
+            continue
+        n = sum(1 for _ in questions.read(places.place(given, starts)))
+        if isinstance(picked, Mapping) and name in picked:
+            n = len(picked[name])
+        elif limit:
+            n = min(n, math.ceil(n * limit) if limit < 1 else int(limit))
+        expected[name] = n
+    return expected
+
+
+ENGINE = LmEval()

@@ -1,0 +1,221 @@
+"""From what lm-eval returns to `results.json` and `samples.jsonl`: every figure with n and interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from residency import stats
+
+LEVEL = 0.95
+
+RIGHT = ("accuracy", "acc", "exact_match", "em", "pass@1")
+"""Metrics that say of one sample whether it was right, the first that a task has."""
+
+SLOW = {"bleu", "chrf", "ter"}
+"""Metrics of a whole corpus that take seconds each: resampled 100 times, as lm-eval does."""
+
+UNREADABLE = "[invalid]"
+"""What lm-eval's own filters give where they find no answer."""
+
+
+def samples(task: str, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of samples.jsonl for one task, in the order of its data.
+
+    Where a task reads each answer in several ways (filters), the first way is shown.
+    """
+    first = found[0]["filter"] if found else None
+    rows = []
+    for sample in sorted((s for s in found if s["filter"] == first), key=lambda s: s["doc_id"]):
+        output, extracted = _answer(sample)
+        right = next((sample[m] for m in RIGHT if isinstance(sample.get(m), int | float)), None)
+        unreadable = bool(sample["unreadable"]) if "unreadable" in sample else extracted == UNREADABLE
+        rows.append(
+            {
+                "task": task,
+                "id": str(sample["doc"].get("id") or sample["doc_id"]),
+                "prompt": str(sample["arguments"][0][0]),
+                "target": _target(sample),
+                "output": output,
+                "extracted": None if unreadable else extracted,
+                "correct": None if right is None else bool(right),
+                "unreadable": unreadable,
+            }
+        )
+    return rows
+
+
+def _answer(sample: Mapping[str, Any]) -> tuple[str, Any]:
+    """What the model gave, and what was read in it."""
+    given = sample["resps"]
+    if len(given) > 1 or isinstance(given[0][0], tuple | list):  # likelihoods, one a choice
+        likelihoods = [float(resp[0][0]) for resp in given]
+        best = likelihoods.index(max(likelihoods))
+        choice = str(sample["arguments"][best][1])
+        pair = sample.get("macro_f1")
+        return choice, pair[1] if isinstance(pair, tuple) else choice.strip()
+    pair = sample.get("macro_f1")
+    if isinstance(pair, tuple):
+        return str(given[0][0]), pair[1]
+    read = sample["filtered_resps"][0]
+    return str(given[0][0]), read[0] if isinstance(read, list) and read else read
+
+
+def _target(sample: Mapping[str, Any]) -> Any:
+    target = sample["target"]
+    if isinstance(target, int) and len(sample["arguments"]) > target:
+        return str(sample["arguments"][target][1]).strip()
+    return target
+
+
+def score(
+    task: str,
+    metric: str,
+    values: Sequence[Any],
+    aggregate: Callable[[list[Any]], float],
+    *,
+    limited: bool = False,
+    unreadable: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """One figure of results.json: the aggregate of `values` with its 95 % interval.
+
+    A share of samples gets a Wilson interval, anything else a percentile bootstrap.
+    """
+    value = float(aggregate(list(values)))
+    n = len(values)
+    numbers = [float(v) for v in values if isinstance(v, int | float)]
+    is_mean = len(numbers) == n and math.isclose(value, stats.mean(numbers), abs_tol=1e-12)
+    low: float | None
+    high: float | None
+    if is_mean and all(v in (0.0, 1.0) for v in numbers):
+        (low, high), method = stats.wilson(round(sum(numbers)), n, LEVEL), "wilson"
+    else:
+        resamples = 100 if metric.partition(",")[0] in SLOW else 10_000 if n <= 1000 else 1_000
+        method = "bootstrap"
+        try:
+            low, high = stats.bootstrap(
+                values,
+                stats.mean if is_mean else lambda drawn: float(aggregate(drawn)),
+                resamples=resamples,
+                seed=seed,
+                level=LEVEL,
+            )
+        except ValueError:
+            low = high = None
+    return {
+        "task": task,
+        "metric": metric,
+        "value": value,
+        "n": n,
+        "low": low,
+        "high": high,
+        "level": LEVEL,
+        "method": method,
+        "unreadable": unreadable,
+        "limited": limited,
+        "note": note(n, limited),
+    }
+
+
+def note(n: int, limited: bool) -> str | None:
+    """What a reader must know of a figure from `n` samples."""
+    if limited:
+        return f"n={n}: a smoke figure, the set was cut by a limit"
+    if n < stats.SMALL_SAMPLE:
+        return f"n={n}: a small sample"
+    return None
+
+
+def scores(
+    task: str,
+    found: Sequence[Mapping[str, Any]],
+    aggregation: Mapping[str, Callable[[list[Any]], float]],
+    *,
+    limited: bool,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Every figure of one task, in the order in which its metrics stand in the task file."""
+    rows = []
+    for name in dict.fromkeys(s["filter"] for s in found):
+        mine = sorted((s for s in found if s["filter"] == name), key=lambda s: s["doc_id"])
+        unreadable = _unreadable(mine)
+        metrics = dict.fromkeys(m for s in mine for m in s["metrics"])
+        for metric in metrics:
+            if metric == "unreadable":
+                continue
+            values = [s[metric] for s in mine if metric in s]
+            rows.append(
+                score(
+                    task,
+                    metric if name == "none" else f"{metric},{name}",
+                    values,
+                    aggregation.get(metric, stats.mean),
+                    limited=limited,
+                    unreadable=unreadable,
+                    seed=seed,
+                )
+            )
+    return rows
+
+
+def _unreadable(found: Iterable[Mapping[str, Any]]) -> int | None:
+    """How many answers could not be read; None for a task that does not say."""
+    counts = []
+    for sample in found:
+        if "unreadable" in sample:
+            counts.append(int(sample["unreadable"]))
+        elif not isinstance(sample["resps"][0][0], tuple | list) and sample["filter"] != "none":
+            counts.append(int(sample["filtered_resps"][0] == UNREADABLE))
+    return sum(counts) if counts else None
+
+
+def group_scores(
+    groups: Mapping[str, Mapping[str, Any]],
+    members: Mapping[str, Sequence[str]],
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    limited: bool,
+) -> list[dict[str, Any]]:
+    """The figures of lm-eval's groups, such as mmlu.
+
+    A group that weighs its tasks by size is a share of all their samples and gets a Wilson
+    interval over them; for another weighting no interval is given.
+    """
+
+    def leaves(name: str) -> list[str]:
+        return [name] if name in found else [x for child in members.get(name, ()) for x in leaves(child)]
+
+    rows = []
+    for group, figures in groups.items():
+        for key, value in figures.items():
+            metric, comma, way = key.partition(",")
+            if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+                continue
+            values = [
+                s[metric] for t in leaves(group) for s in found[t] if s["filter"] == way and metric in s
+            ]
+            name = metric if way == "none" else key
+            shares = bool(values) and all(isinstance(v, int | float) and v in (0, 1) for v in values)
+            if shares and math.isclose(stats.mean(values), value, abs_tol=1e-9):
+                rows.append(score(group, name, values, stats.mean, limited=limited))
+            else:
+                rows.append(
+                    {
+                        **{"task": group, "metric": name, "value": float(value), "n": len(values)},
+                        **{"low": None, "high": None, "level": LEVEL, "method": "none"},
+                        **{"unreadable": None, "limited": limited, "note": note(len(values), limited)},
+                    }
+                )
+    return rows
+
+
+def details(found: Sequence[Mapping[str, Any]], too_long: int) -> dict[str, Any]:
+    """What results.json says of a task beside its figures: counts per class, prompts cut."""
+    pairs = [s["macro_f1"] for s in found if isinstance(s.get("macro_f1"), tuple)]
+    return {
+        "n": len({s["doc_id"] for s in found}),
+        "too_long": too_long,
+        "answers": stats.confusion(pairs) if pairs else None,
+    }
