@@ -1,0 +1,308 @@
+"""Reads a run directory into a `RunRecord`.
+
+A run that failed, was killed, or whose files are damaged still gives a record; what could not
+be read stands in its `problems`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from residency.errors import Missing
+from residency.report.model import Funnel, RunRecord, StageRecord
+from residency.report.scores import integer, number, sample, score, text
+
+LOG_TAIL = 4000
+"""Bytes of the log of a stage that did not end well."""
+
+
+class _Reader:
+    """Reads files below a run directory and remembers what was wrong with them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems: list[str] = []
+
+    def _note(self, path: Path, what: str) -> None:
+        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        self.problems.append(f"{shown}: {what}")
+
+    def json(self, path: Path) -> dict[str, Any]:
+        """The mapping in a JSON file; empty when it is missing or damaged."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            self._note(path, f"cannot be read ({error})")
+            return {}
+        if isinstance(value, dict):
+            return value
+        self._note(path, "holds no mapping")
+        return {}
+
+    def yaml(self, path: Path) -> dict[str, Any]:
+        """The mapping in a YAML file; empty when it is missing or damaged."""
+        import yaml
+
+        try:
+            value = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, yaml.YAMLError, ValueError) as error:
+            self._note(path, f"cannot be read ({str(error).splitlines()[0]})")
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def rows(self, path: Path) -> Iterator[dict[str, Any]]:
+        """The mappings in a JSONL file. A last line cut short by a killed writer is passed over."""
+        bad = 0
+        try:
+            with path.open(encoding="utf-8", errors="replace") as stream:
+                for line in stream:
+                    if not line.strip():
+                        continue
+                    try:
+                        value = json.loads(line)
+                    except ValueError:
+                        bad += line.endswith("\n")
+                        continue
+                    if isinstance(value, dict):
+                        yield value
+                    else:
+                        bad += 1
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._note(path, f"cannot be read ({error})")
+        if bad:
+            self._note(path, f"{bad} lines cannot be read")
+
+    def text(self, path: Path) -> str:
+        """The text of a small file; empty when it is missing."""
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def tail(self, path: Path, size: int) -> str:
+        """The last bytes of a file, from the start of a line."""
+        try:
+            with path.open("rb") as stream:
+                length = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, length - size))
+                found = stream.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        return found.split("\n", 1)[-1] if length > size else found
+
+
+def collect(run_dir: Path) -> RunRecord:
+    """Read a run directory. Raises Missing when there is none."""
+    run_dir = Path(run_dir).absolute()
+    if not run_dir.is_dir():
+        raise Missing(f"there is no run at {run_dir}", "`python launch.py runs` lists the runs")
+    reader = _Reader(run_dir)
+    raw = reader.json(run_dir / "run.json")
+    if not raw and not (run_dir / "stages").is_dir():
+        raise Missing(f"{run_dir} is no run: it has neither run.json nor stages/")
+    lock_path = run_dir / "recipe.lock.yaml"
+    record = RunRecord(
+        folder=run_dir,
+        id=text(raw.get("id")) or run_dir.name,
+        name=text(raw.get("name")) or run_dir.parent.name,
+        kind=text(raw.get("kind")),
+        recipe=text(raw.get("recipe")),
+        command=_command(raw.get("command")),
+        profiles=_texts(raw.get("profiles")),
+        overrides=_texts(raw.get("set")),
+        status=text(raw.get("status")) or "unknown",
+        started=text(raw.get("started")),
+        ended=text(raw.get("ended")),
+        seconds=number(raw.get("seconds")),
+        warnings=list(_texts(raw.get("warnings"))),
+        lock=reader.yaml(lock_path),
+        lock_path=lock_path if lock_path.is_file() else None,
+    )
+    if not raw:
+        reader.problems.append("run.json is missing or damaged: the run was cut short, or a file was lost")
+    for entry in _entries(raw, run_dir):
+        record.stages.append(_stage(entry, run_dir, reader))
+    _settle(record)
+    record.problems = reader.problems
+    return record
+
+
+def _entries(raw: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:
+    """The stages by run.json, or by the folders when it does not list them."""
+    listed = raw.get("stages")
+    if isinstance(listed, list) and listed:
+        return [entry for entry in listed if isinstance(entry, dict) and entry.get("name")]
+    folder = run_dir / "stages"
+    return [{"name": path.name} for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+
+def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader) -> StageRecord:
+    name = text(entry.get("name"))
+    folder = _folder(entry, run_dir)
+    state = reader.json(folder / "state.json") if folder else {}
+    error = state.get("error") or entry.get("error")
+    error = error if isinstance(error, dict) else {"message": text(error)}
+    listed = text(entry.get("status"))
+    status = listed or text(state.get("status")) or "waiting"
+    # The stage's own state is written first: after a SIGKILL it knows more than run.json.
+    if status in ("waiting", "running", "unknown") and state.get("status") and listed != "waiting":
+        status = text(state["status"])
+    if entry.get("reused") and status == "done":
+        status = "reused"
+    if status == "running" and not _alive(state):
+        status = "interrupted"
+    record = StageRecord(
+        name=name,
+        kind=text(entry.get("kind")) or text(state.get("kind")),
+        engine=text(entry.get("engine")) or text(state.get("engine")),
+        engine_version=text(state.get("engine_version")),
+        key=text(entry.get("key")) or text(state.get("key")),
+        folder=folder,
+        needs=_texts(entry.get("needs")),
+        status=status,
+        reason=text(entry.get("reason")),
+        seconds=number(state.get("seconds")) if status == "reused" else number(entry.get("seconds")),
+        started=text(state.get("started")),
+        ended=text(state.get("ended")),
+        attempts=integer(state.get("attempts")),
+        resumed_from=text(state.get("resumed_from")),
+        error=text(error.get("message")),
+        hint=text(error.get("hint")),
+        warnings=_texts(state.get("warnings")),
+        figures=_mapping(state.get("metrics")),
+        outputs={k: text(v) for k, v in _mapping(state.get("outputs")).items()},
+    )
+    if record.seconds is None:
+        record.seconds = number(state.get("seconds"))
+    # A stage that was not run in this run shows nothing of what an older run left there.
+    if folder and status not in ("waiting", "skipped"):
+        _contents(record, folder, reader)
+    return record
+
+
+def _contents(record: StageRecord, folder: Path, reader: _Reader) -> None:
+    """What lies in the stage's folder."""
+    outputs = folder / "outputs"
+    record.config = reader.yaml(folder / "stage.yaml")
+    record.command = reader.text(folder / "command.txt").strip()
+    record.curve = _curve(reader.rows(folder / "metrics.jsonl"))
+    results = reader.json(outputs / "results.json")
+    listed = results.get("scores")
+    rows = listed if isinstance(listed, list) else []
+    record.scores = [found for row in rows if isinstance(row, dict) and (found := score(row))]
+    record.model, record.adapter = text(results.get("model")), text(results.get("adapter"))
+    record.lm_eval_version = text(results.get("lm_eval_version"))
+    if record.scores:
+        rows = reader.rows(outputs / "samples.jsonl")
+        record.samples = [sample(row, position) for position, row in enumerate(rows)]
+    for path in (outputs / "report.json", folder / "report.json"):
+        if funnels := read_funnels(reader.json(path)):
+            record.funnels = funnels
+            break
+    if record.status in ("failed", "interrupted", "running"):
+        record.log_tail = reader.tail(folder / "log.txt", LOG_TAIL)
+
+
+def _curve(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per step: after a resume the step that was done again counts, not the lost one.
+
+    Rows of the same step (a loss and an eval_loss) are put together.
+    """
+    steps: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        step = integer(row.get("step"))
+        if step is not None:
+            steps.setdefault(step, {}).update({k: v for k, v in row.items() if v is not None})
+    return [steps[step] for step in sorted(steps)]
+
+
+def read_funnels(report: Mapping[str, Any]) -> list[Funnel]:
+    """The counts of a data stage's report.json, one funnel for each dataset or step."""
+    if "read" in report or "kept" in report:
+        return [_funnel("rows", report)]
+    found = []
+    for key in ("sources", "datasets", "steps"):
+        part = report.get(key)
+        named = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+        for name, counts in named:
+            if not isinstance(counts, dict):
+                continue
+            label = text(counts.get("name")) or text(counts.get("step")) or str(name)
+            inner = counts.get("steps") or counts.get("process")
+            if isinstance(inner, list) and inner:
+                for position, step in enumerate(s for s in inner if isinstance(s, dict)):
+                    title = text(step.get("name")) or text(step.get("fn")) or f"step {position + 1}"
+                    found.append(_funnel(f"{label}: {title}", step))
+            elif "read" in counts or "kept" in counts:
+                found.append(_funnel(label, counts))
+    return found
+
+
+def _funnel(name: str, counts: Mapping[str, Any]) -> Funnel:
+    raw = counts.get("dropped")
+    dropped = {"dropped": raw} if isinstance(raw, int) else _mapping(raw)
+    whole = {text(k): n for k, v in dropped.items() if (n := integer(v))}
+    return Funnel(name, integer(counts.get("read")), integer(counts.get("kept")), whole)
+
+
+def _settle(record: RunRecord) -> None:
+    """Say of a run whose launcher was killed what its stages show."""
+    states = [stage.status for stage in record.stages]
+    if record.status in ("running", "unknown") and "running" not in states:
+        if "failed" in states:
+            record.status = "failed"
+        elif record.stages and all(s in ("done", "reused", "skipped") for s in states):
+            # It may have been killed between the last stage and the last line of run.json.
+            record.status = "done"
+        else:
+            record.status = "interrupted"
+    if record.seconds is None:
+        times = [stage.seconds for stage in record.stages if stage.seconds and not stage.reused]
+        record.seconds = sum(times) if times else None
+
+
+def _folder(entry: Mapping[str, Any], run_dir: Path) -> Path | None:
+    name, listed = text(entry.get("name")), text(entry.get("folder"))
+    candidates = [run_dir / "stages" / name]
+    if listed:
+        candidates.append(run_dir.parent.parent / listed)
+    return next((path.resolve() for path in candidates if path.is_dir()), None)
+
+
+def _alive(state: Mapping[str, Any]) -> bool:
+    pid = integer(state.get("pid"))
+    if not pid or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _command(value: Any) -> str:
+    if isinstance(value, list):
+        import shlex
+
+        return shlex.join(text(part) for part in value)
+    return text(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(text(item) for item in value) if isinstance(value, list) else ()
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

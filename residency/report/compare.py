@@ -1,0 +1,195 @@
+"""Whether one evaluation differs from another: the difference with an interval.
+
+Where both asked the same questions the answers are compared in pairs, which sees far smaller
+differences than two intervals side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from residency.report.scores import Sample, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric of one task, in two stages of a run."""
+
+    task: str
+    metric: str
+    before: Score
+    after: Score
+    before_stage: str
+    after_stage: str
+    difference: float
+    """After less before."""
+    low: float | None
+    high: float | None
+    method: str
+    """How the interval was made, in words."""
+    paired: bool
+    p: float | None = None
+    """McNemar's exact test, where right and wrong answers are compared in pairs."""
+    gained: int | None = None
+    """Questions wrong before and right after."""
+    lost: int | None = None
+    """Questions right before and wrong after."""
+    note: str | None = None
+
+    @property
+    def clear(self) -> bool:
+        """True when the interval leaves out zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The two-sided p of McNemar's exact test: a fair coin thrown once for each changed answer."""
+    changed = gained + lost
+    if changed == 0:
+        return 1.0
+    tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1))
+    return min(1.0, 2 * tail / 2**changed)
+
+
+def tango(gained: int, lost: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The score interval of a difference of two proportions seen in `n` pairs.
+
+    It inverts the score test whose case for no difference is McNemar's, so that it leaves out
+    zero exactly when (gained - lost)² / (gained + lost) exceeds z². Tango, Statistics in
+    Medicine 17 (1998) 891-908.
+    """
+    if n <= 0:
+        raise ValueError("no pairs")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+
+    def statistic(delta: float) -> float:
+        # The share of lost answers that is most likely when the difference is `delta`.
+        b = -gained - lost + (2 * n - gained + lost) * delta
+        c = -lost * delta * (1 - delta)
+        share = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+        variance = n * (2 * share + delta * (1 - delta))
+        distance = gained - lost - n * delta
+        if variance <= 0:
+            return math.copysign(math.inf, distance) if distance else 0.0
+        return distance / math.sqrt(variance)
+
+    def solve(wanted: float, low: float, high: float) -> float:
+        # The statistic falls as delta grows.
+        for _ in range(80):
+            middle = (low + high) / 2
+            if statistic(middle) > wanted:
+                low = middle
+            else:
+                high = middle
+        return (low + high) / 2
+
+    seen = (gained - lost) / n
+    return (solve(z, -1.0, seen) if seen > -1 else -1.0, solve(-z, seen, 1.0) if seen < 1 else 1.0)
+
+
+def paired_bootstrap(differences: Sequence[float], level: float = 0.95, seed: int = 7) -> tuple[float, float]:
+    """The percentile interval of the mean of `differences`, drawn again 2,000 times at most.
+
+    Fewer draws, never below 200, where there are so many pairs that it would take seconds.
+    """
+    n = len(differences)
+    if n == 0:
+        raise ValueError("no pairs")
+    draws = max(200, min(2000, 4_000_000 // n))
+    source = random.Random(seed)
+    means = sorted(math.fsum(source.choices(differences, k=n)) / n for _ in range(draws))
+    tail = (1 - level) / 2
+    return means[round(tail * (draws - 1))], means[round((1 - tail) * (draws - 1))]
+
+
+def unpaired(before: Score, after: Score) -> tuple[float, float] | None:
+    """The interval of a difference from the two scores' own intervals, taken as independent.
+
+    Square-and-add of the distances to the limits: Newcombe, Statistics in Medicine 17 (1998)
+    873-890, method 10; Zou and Donner, ibid. 27 (2008) 1693-1702.
+    """
+    if before.low is None or before.high is None or after.low is None or after.high is None:
+        return None
+    difference = after.value - before.value
+    down = math.hypot(after.value - after.low, before.high - before.value)
+    up = math.hypot(after.high - after.value, before.value - before.low)
+    return difference - down, difference + up
+
+
+def _pairs(
+    before: Sequence[Sample], after: Sequence[Sample]
+) -> tuple[list[tuple[Sample, Sample]], str | None]:
+    """The answers to the same questions, or none and why they cannot be paired."""
+    if not before or not after:
+        return [], "no sample answers to pair"
+    first, second = ({s.id: s for s in rows} for rows in (before, after))
+    if len(first) != len(before) or len(second) != len(after):
+        return [], "sample ids repeat"
+    if first.keys() != second.keys():
+        same = len(first.keys() & second.keys())
+        return [], f"the questions differ: {same} of {len(first)} and {len(second)} in common"
+    if any(first[key].target != second[key].target for key in first):
+        return [], "the same ids stand for different questions"
+    return [(first[key], second[key]) for key in first], None
+
+
+def _means(pairs: Sequence[tuple[Sample, Sample]], read: Callable[[Sample], float]) -> tuple[float, float]:
+    n = len(pairs)
+    return math.fsum(read(b) for b, _ in pairs) / n, math.fsum(read(a) for _, a in pairs) / n
+
+
+def compare(
+    before_stage: str,
+    before: Score,
+    before_samples: Sequence[Sample],
+    after_stage: str,
+    after: Score,
+    after_samples: Sequence[Sample],
+) -> Comparison:
+    """Compare one metric of one task. The samples are those of this task alone.
+
+    Right-or-wrong metrics of the same questions: Tango's interval and McNemar's exact test.
+    Other metrics that stand in the samples: paired bootstrap. Else the two intervals are
+    taken as independent.
+    """
+    task, metric = after.task, after.metric
+    level = after.level
+    difference = after.value - before.value
+    pairs, note = _pairs(before_samples, after_samples)
+
+    def made(low: float | None, high: float | None, method: str, **more: object) -> Comparison:
+        return Comparison(
+            task, metric, before, after, before_stage, after_stage, difference, low, high, method, **more
+        )  # type: ignore[arg-type]
+
+    def agrees(means: tuple[float, float]) -> bool:
+        # The samples speak of this metric only when their mean is the score (which may be rounded).
+        return abs(means[0] - before.value) < 1e-3 and abs(means[1] - after.value) < 1e-3
+
+    if pairs and agrees(_means(pairs, lambda s: float(s.correct))):
+        gained = sum(a.correct and not b.correct for b, a in pairs)
+        lost = sum(b.correct and not a.correct for b, a in pairs)
+        low, high = tango(gained, lost, len(pairs), level)
+        return made(
+            low,
+            high,
+            "paired: Tango's score interval, McNemar's exact test",
+            paired=True,
+            p=mcnemar(gained, lost),
+            gained=gained,
+            lost=lost,
+        )
+    if pairs and all(metric in b.values and metric in a.values for b, a in pairs):
+        if agrees(_means(pairs, lambda s: s.values[metric])):
+            low, high = paired_bootstrap([a.values[metric] - b.values[metric] for b, a in pairs], level)
+            return made(low, high, "paired bootstrap", paired=True)
+    if pairs:
+        note = "the samples do not hold this metric"
+    found = unpaired(before, after)
+    if found is None:
+        return made(None, None, "no interval", paired=False, note=note)
+    return made(*found, "not paired: from the two intervals", paired=False, note=note)

@@ -1,0 +1,115 @@
+"""The top of the page: what ran, how it ended, what it showed."""
+
+from __future__ import annotations
+
+from residency.report import wording
+from residency.report.markup import Child, Markup, tag
+from residency.report.model import RunRecord
+
+ENDINGS = {
+    "done": "done",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "running": "still running when this page was written",
+    "unknown": "how it ended is not known",
+}
+
+
+def section(record: RunRecord) -> Markup:
+    """Title, state, the headline figures, what went wrong, warnings."""
+    facts = [
+        ("Recipe", record.recipe),
+        ("Profile", ", ".join(record.profiles)),
+        ("Set", ", ".join(record.overrides)),
+        ("Started", wording.when(record.started)),
+        ("Took", wording.duration(record.seconds)),
+        ("Run", record.id),
+    ]
+    return tag(
+        "header",
+        tag("p", "Residency run", class_="eyebrow"),
+        tag(
+            "h1",
+            record.name,
+            " ",
+            tag("span", ENDINGS.get(record.status, record.status), class_=f"state {record.status}"),
+        ),
+        tag(
+            "dl",
+            [tag("div", tag("dt", k), tag("dd", v)) for k, v in facts if v],
+            class_="top-facts",
+        ),
+        _failure(record),
+        _headlines(record),
+        _warnings(record),
+        class_="top",
+        id="top",
+    )
+
+
+def _headlines(record: RunRecord) -> Markup | None:
+    """Before and after in large figures, for four comparisons at most."""
+    last = {(c.task, c.metric): c for c in record.comparisons()}
+    tiles = []
+    for found in list(last.values())[:4]:
+        words = f"{wording.difference(found)}"
+        if found.low is not None:
+            words += f" ({wording.interval(found.low, found.high, True)})"
+        n = f", n = {found.after.n:,}" if found.after.n is not None else ""
+        tiles.append(
+            tag(
+                "div",
+                tag("div", f"{found.task} · {found.metric}", class_="quiet small"),
+                tag(
+                    "div",
+                    tag("span", wording.value(found.before), class_="from"),
+                    tag("span", " → ", class_="arrow", aria_label="to"),
+                    tag("span", wording.value(found.after), class_="to"),
+                    class_="figures",
+                ),
+                tag("div", words + n, class_="small"),
+                [tag("span", label, class_="label") for label in _labels(found.before, found.after)],
+                class_="tile",
+            )
+        )
+    return tag("div", tiles, class_="tiles") if tiles else None
+
+
+def _labels(*scores: object) -> list[str]:
+    return list(dict.fromkeys(label for score in scores for label in score.labels))  # type: ignore[attr-defined]
+
+
+def _failure(record: RunRecord) -> Markup | None:
+    notes: list[Child] = []
+    for stage in record.stages:
+        if stage.status == "failed":
+            said = stage.error or "it left no message; see its log below"
+            notes.append(
+                tag("p", tag("b", f"{stage.name} failed: "), said, tag("br"), stage.hint, class_="note bad")
+            )
+        elif stage.status == "interrupted":
+            at = f" at step {stage.curve[-1]['step']}" if stage.curve else ""
+            notes.append(
+                tag(
+                    "p",
+                    tag("b", f"{stage.name} was interrupted{at}. "),
+                    "The same command goes on from there.",
+                    class_="note bad",
+                )
+            )
+    waiting = [stage.name for stage in record.stages if stage.status == "waiting"]
+    if waiting and record.status != "running":
+        notes.append(tag("p", f"Not begun: {', '.join(waiting)}.", class_="note"))
+    return tag("div", notes) if notes else None
+
+
+def _warnings(record: RunRecord) -> Markup | None:
+    said = [*record.warnings, *(f"{s.name}: {w}" for s in record.stages for w in s.warnings)]
+    problems = [f"Not readable: {problem}" for problem in record.problems]
+    if not said and not problems:
+        return None
+    items = [tag("li", text) for text in [*said, *problems]]
+    title = wording.plural(len(items), "warning")
+    if len(items) > 4:
+        return tag("details", tag("summary", title), tag("ul", items), class_="note warnings")
+    return tag("div", tag("b", title), tag("ul", items), class_="note warnings")

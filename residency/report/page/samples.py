@@ -1,0 +1,179 @@
+"""Sample answers of all evaluations side by side, by question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from residency.report import wording
+from residency.report.markup import Markup, tag
+from residency.report.model import RunRecord
+from residency.report.page.tables import folded
+from residency.report.scores import Sample
+
+MOST = 200
+"""Questions on the page; samples.jsonl holds all."""
+LONG = 280
+"""Characters from which a prompt is folded."""
+
+FILTERS = (
+    ("all", "All"),
+    ("changed", "Changed"),
+    ("gained", "Became right"),
+    ("lost", "Became wrong"),
+    ("right", "Right"),
+    ("wrong", "Wrong"),
+    ("unreadable", "Unreadable"),
+)
+
+
+@dataclass(slots=True)
+class Question:
+    """One question with the answer of each evaluation that asked it, by stage."""
+
+    task: str
+    id: str
+    prompt: str
+    target: str
+    answers: dict[str, Sample]
+
+    @property
+    def marks(self) -> list[str]:
+        """The filters that it falls under: by its last answer, and by how that changed."""
+        answers = list(self.answers.values())
+        first, last = answers[0], answers[-1]
+        marks = ["right" if last.correct else "wrong"]
+        if last.unreadable:
+            marks.append("unreadable")
+        if first.correct != last.correct:
+            marks += ["changed", "gained" if last.correct else "lost"]
+        return marks
+
+
+def questions(record: RunRecord) -> list[Question]:
+    """The questions of all evaluations; the same id with another target is another question."""
+    found: dict[tuple[str, str, str], Question] = {}
+    for stage in record.evaluations:
+        for answer in stage.samples:
+            key = (answer.task, answer.id, answer.target)
+            one = found.setdefault(key, Question(answer.task, answer.id, answer.prompt, answer.target, {}))
+            one.answers.setdefault(stage.name, answer)
+    return list(found.values())
+
+
+def chosen(every: list[Question], most: int = MOST) -> list[Question]:
+    """At most so many: first those that became wrong, are unreadable or wrong, then those that changed."""
+    if len(every) <= most:
+        return every
+
+    def rank(question: Question) -> int:
+        marks = question.marks
+        return next(
+            (i for i, mark in enumerate(("lost", "unreadable", "wrong", "gained")) if mark in marks), 4
+        )
+
+    kept = {id(q) for q in sorted(every, key=rank)[:most]}
+    return [q for q in every if id(q) in kept]
+
+
+def section(record: RunRecord) -> Markup | None:
+    """The samples with their filters."""
+    every = questions(record)
+    if not every:
+        return None
+    shown = chosen(every)
+    return tag(
+        "section",
+        tag("h2", "Sample answers"),
+        tag("p", _said(shown, every), class_="quiet"),
+        _controls(shown),
+        tag("div", [_article(question) for question in shown], class_="samples"),
+        tag("button", "Show more", type="button", class_="more", hidden=True),
+        id="samples",
+    )
+
+
+def _said(shown: list[Question], every: list[Question]) -> str:
+    if len(shown) == len(every):
+        return f"All {wording.plural(len(every), 'question')}."
+    return (
+        f"{len(shown):,} of {len(every):,} questions, those answered wrongly or changed first: they are no "
+        "fair sample. The stages' samples.jsonl hold all."
+    )
+
+
+def _controls(shown: list[Question]) -> Markup:
+    marks = [q.marks for q in shown]
+    counts = {key: sum(key in m for m in marks) for key, _ in FILTERS} | {"all": len(shown)}
+    buttons = [
+        tag(
+            "button",
+            f"{title} ",
+            tag("span", counts[key], class_="count"),
+            type="button",
+            data_filter=key,
+            aria_pressed="true" if key == "all" else "false",
+        )
+        for key, title in FILTERS
+        if counts[key]
+    ]
+    tasks = list(dict.fromkeys(q.task for q in shown))
+    choice = None
+    if len(tasks) > 1:
+        options = [tag("option", "every task", value=""), *(tag("option", t, value=t) for t in tasks)]
+        choice = tag("select", options, aria_label="Task", class_="task")
+    return tag(
+        "div",
+        tag("div", buttons, class_="filters", role="group", aria_label="Show"),
+        tag(
+            "div", choice, tag("input", type="search", placeholder="Search", aria_label="Search the samples")
+        ),
+        tag("p", class_="found quiet small", role="status"),
+        class_="controls",
+        hidden=True,
+    )
+
+
+def _article(question: Question) -> Markup:
+    prompts = {answer.prompt for answer in question.answers.values()}
+    return tag(
+        "article",
+        tag(
+            "header",
+            tag("span", question.task, class_="task-name"),
+            tag("span", f" {question.id}", class_="quiet"),
+            tag("span", "wanted ", tag("b", question.target), class_="wanted"),
+        ),
+        _prompt(question.prompt),
+        tag("div", [_answer(s, a, len(prompts) > 1) for s, a in question.answers.items()], class_="answers"),
+        class_="sample",
+        data_marks=" ".join(question.marks),
+        data_task=question.task,
+    )
+
+
+def _prompt(prompt: str) -> Markup:
+    shown = wording.clean(prompt)
+    if len(shown) <= LONG:
+        return tag("pre", shown, class_="prompt")
+    start = " ".join(shown[:LONG].split())[:150].rsplit(" ", 1)[0]
+    return folded([tag("span", f"{start} …", class_="start")], tag("pre", shown, class_="prompt"))
+
+
+def _answer(stage: str, answer: Sample, own_prompt: bool) -> Markup:
+    state = "unreadable" if answer.unreadable else "right" if answer.correct else "wrong"
+    output = wording.clean(answer.output)
+    long = len(output) > 3 * LONG
+    body = tag("pre", output or "(nothing)", class_=None if output else "quiet")
+    return tag(
+        "div",
+        tag(
+            "div",
+            tag("span", stage, class_="stage-name"),
+            tag("span", state, class_=f"state {state}"),
+            class_="answer-head",
+        ),
+        folded(f"{output[: LONG // 2]} …", body) if long else body,
+        tag("p", "read as ", tag("b", answer.extracted), class_="quiet small") if answer.extracted else None,
+        folded("its prompt", tag("pre", wording.clean(answer.prompt))) if own_prompt else None,
+        class_=f"answer {state}",
+    )
