@@ -12,10 +12,11 @@ from residency.engines.base import Job
 from residency.errors import Missing, RecipeInvalid
 from residency.paths import PROJECT
 from residency.plan import fingerprint as fp
-from residency.plan import machine, tokens
+from residency.plan import machine
 from residency.plan.functions import RECIPE_PACKAGES
 from residency.plan.hashing import FileHashes
 from residency.plan.model import Action, Plan, PlannedStage
+from residency.recipe import tokens
 from residency.recipe.model import Recipe
 from residency.recipe.pipeline import needs as needs_of
 from residency.recipe.suggest import closest
@@ -240,10 +241,10 @@ def _after(start: str | None, stages: Mapping[str, Recipe]) -> set[str]:
 
 
 def _concrete(token: str, made: Mapping[str, PlannedStage]) -> str:
-    output = tokens.stage_output(token)
-    if output is None:
-        return f"{tokens.TOKEN_OPEN}{token}{tokens.TOKEN_CLOSE}"
-    stage, key = output
+    kind, target = tokens.parse(token)
+    if kind != "stage":
+        return tokens.make(token)
+    stage, key = target
     return str(made[stage].job.outputs / made[stage].outputs[key].path)
 
 
@@ -260,10 +261,9 @@ def _secrets(config: Mapping[str, Any]) -> dict[str, str]:
     """Environment variable → the variable that holds the secret, from `env: {A: ${secret:B}}`."""
     found = {}
     for variable, value in (config.get("env") or {}).items():
-        for token in tokens.tokens(value):
-            name = tokens.secret_name(token)
-            if name is not None:
-                found[str(variable)] = name
+        for kind, target in tokens.found_in(value):
+            if kind == "secret":
+                found[str(variable)] = target[0]
     return found
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from residency.files import sha256_value
-from residency.plan import functions, tokens
+from residency.plan import functions
 from residency.plan.hashing import FileHashes
+from residency.recipe import tokens
 from residency.stages.base import Inputs
 
 # Keys of every recipe that say how it is called or where it runs, not what it computes.
@@ -65,8 +66,8 @@ def parts(
             content[str(path)] = hashes.of(path)
 
     def symbolic(token: str) -> str:
-        output = tokens.stage_output(token)
-        return f"stage:{stage_key(output[0])}/{output[1]}" if output else f"<{token}>"
+        kind, target = tokens.parse(token)
+        return f"stage:{stage_key(target[0])}/{target[1]}" if kind == "stage" else f"<{token}>"
 
     def by_content(value: Any) -> Any:
         if isinstance(value, str):

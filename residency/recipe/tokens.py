@@ -7,7 +7,8 @@ never written down. See `residency.recipe.model` for the brackets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from residency.recipe.model import TOKEN_CLOSE, TOKEN_OPEN, Reference
 from residency.recipe.nodes import Node, Path, Scalar, walk
@@ -61,3 +62,26 @@ def is_known(node: Node) -> bool:
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return True
     return TOKEN_OPEN not in node.value and (node.literal or "${" not in node.value)
+
+
+def bodies(value: object) -> Iterator[str]:
+    """The body of every token in plain values, however deep."""
+    if isinstance(value, str):
+        yield from _TOKEN.findall(value)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from bodies(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from bodies(item)
+
+
+def replace(value: Any, by: Callable[[str], str]) -> Any:
+    """A copy of plain values in which each token is replaced by what `by` gives for its body."""
+    if isinstance(value, str):
+        return _TOKEN.sub(lambda match: by(match[1]), value) if TOKEN_OPEN in value else value
+    if isinstance(value, dict):
+        return {key: replace(item, by) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [replace(item, by) for item in value]
+    return value
