@@ -47,12 +47,12 @@ class Composer:
         """A document that stands inside another file, with what it extends below it."""
         return self._extend(tree, path, file, ())
 
-    def read(self, path: Path, file: str, where: Span) -> Mapping | None:
+    def read(self, path: Path, file: str, where: Span, *, extended: bool = False) -> Mapping | None:
         """One file's document; a file that cannot be read is reported at `where`."""
         try:
             data = path.read_bytes()
         except OSError as error:
-            self._unreadable(path, file, where, error)
+            self._unreadable(path, file, where, error, chain=extended)
             return None
         self.files.append(path)
         return read(data, file, self.found)
@@ -76,7 +76,7 @@ class Composer:
         if len(self.files) >= MAX_FILES:
             self.found.add("circular-extends", f"a recipe may extend at most {MAX_FILES} files", where)
             return None
-        tree = self.read(path, file, where)
+        tree = self.read(path, file, where, extended=bool(chain))
         if tree is not None and plain_llamafactory.looks_plain(tree):
             self.plain = self.plain or not chain
             tree = plain_llamafactory.wrap(tree, self.found)
@@ -124,7 +124,7 @@ class Composer:
         self.found.add("bad-extends", "`extends` takes a file, or a list of files", node)
         return None
 
-    def _unreadable(self, path: Path, file: str, where: Span, error: OSError) -> None:
+    def _unreadable(self, path: Path, file: str, where: Span, error: OSError, *, chain: bool) -> None:
         """Report a file that is not there or cannot be read."""
         if path.is_dir():
             message, hint = f"`{file}` is a folder, not a recipe", None
@@ -142,7 +142,7 @@ class Composer:
                 hint = f"there is no folder `{os.path.dirname(file)}` either"
         else:
             message, hint = f"`{file}` cannot be read: {error.strerror or error}", None
-        self.found.add("missing-file", message, where, hint=hint)
+        self.found.add("bad-extends" if chain else "missing-file", message, where, hint=hint)
 
 
 def _copied(tree: Mapping) -> Mapping:

@@ -212,7 +212,7 @@ class _Scalar:
 
     def warn(self, message: str) -> None:
         """Add a warning at this text."""
-        self.resolver.found.add("deprecated-key", message, self.node, severity="warning")
+        self.resolver.found.add("deprecated", message, self.node, severity="warning")
 
     def _reference(self, asked: Interpolation) -> Node:
         key = asked.key
@@ -226,7 +226,7 @@ class _Scalar:
             return found
         if steps[:1] == ("params",) and len(steps) > 1 and steps[1] in self.resolver.missing:
             raise Failed.reported()
-        raise Failed("undefined-reference", f"`{key}` is not defined", hint=self._meant(key, steps))
+        raise Failed("undefined-interpolation", f"`{key}` is not defined", hint=self._meant(key, steps))
 
     def _token(self, steps: tuple[str, ...]) -> str | None:
         """The token for what is known only later, or None."""
@@ -242,13 +242,13 @@ class _Scalar:
         if steps[0] == "loop" and steps[1:2] in (("index",), ("previous",)):
             if self.resolver.pipeline:
                 return ".".join(steps)
-            raise Failed("stages-outside-pipeline", "`loop` has a meaning only in a pipeline")
+            raise Failed("no-stages", "`loop` has a meaning only in a pipeline")
         return None
 
     def _stage(self, steps: tuple[str, ...]) -> str | None:
         if not self.resolver.pipeline:
             raise Failed(
-                "stages-outside-pipeline",
+                "no-stages",
                 "`stages` has a meaning only in a pipeline, and this recipe is one stage",
                 hint="declare a parameter here, write ${params.NAME}, and pass it by `with:` in the pipeline",
             )
@@ -267,7 +267,7 @@ class _Scalar:
             return None
         name = steps[1] if len(steps) > 1 else "NAME"
         raise Failed(
-            "undefined-reference",
+            "undefined-interpolation",
             f"`{'.'.join(steps)}` names no output of a stage",
             hint=f"write ${{stages.{name}.outputs.OUTPUT}}",
         )

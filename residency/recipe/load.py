@@ -135,8 +135,9 @@ def _kind(tree: Mapping, file: str, given: abc.Collection[str] | None, found: Di
     shown = f"`{value}` is no kind of recipe" if isinstance(node, Scalar) else "`kind` must be a name"
     hint = f"did you mean `{meant[0]}`? {listed}" if meant else listed
     found.add("unknown-kind", shown, node, hint=hint)
-    if not meant:
-        return None
+    shown_by = {kind for key, kind in known_kinds.BY_BLOCK.items() if key in tree.entries}
+    if not meant or meant[0] not in shown_by:
+        return None  # Which keys it should have had is anyone's guess.
     tree.entries["kind"] = Entry("kind", tree.entries["kind"].key_span, from_plain(meant[0], node.span))
     return meant[0]
 
@@ -188,7 +189,7 @@ def _check_secrets(recipe: Recipe, values: Mapping, found: Diagnostics) -> None:
         for kind, target in tokens.found_in(node.value):
             if kind == "secret":
                 found.add(
-                    "misplaced-secret",
+                    "secret-outside-env",
                     f"the secret {target[0]} may stand only under `env:`",
                     node.span,
                     hint=f"write `env: {{{target[0]}: ${{secret:{target[0]}}}}}`; "

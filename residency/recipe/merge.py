@@ -79,7 +79,7 @@ def lay_over(base: Mapping, over: Mapping, found: Diagnostics, *, lenient: bool 
         for name, entry in values.entries.items():
             set_param(merged, name, entry.value, entry.key_span, found, lenient=lenient)
     elif values is not None and not (isinstance(values, Scalar) and values.value is None):
-        found.add("bad-params", "`params` must be a mapping of names to values", values)
+        found.add("wrong-type", "`params` must be a mapping of names to values", values)
     return merged
 
 

@@ -64,11 +64,11 @@ def parse(text: str, found: Diagnostics) -> Override | None:
         found.add("bad-override", message, whole, hint=hint)
         return None
     if path[0][:1] in "+~" and len(path[0]) > 1:
-        hint = "keys that are not there yet are added without a sign" if path[0][0] == "+" else None
-        found.add("bad-override", f"`{path[0][0]}` before a key has no meaning here", spans[0], hint=hint)
+        advice = "keys that are not there yet are added without a sign" if path[0][0] == "+" else None
+        found.add("bad-override", f"`{path[0][0]}` before a key has no meaning here", spans[0], hint=advice)
         return None
-    value_text = text[at + 1 :]
     value: Node | None
+    value_text = text[at + 1 :]
     if not value_text.strip():
         value = Scalar(None, Span(file, 1, len(file) + 1, 1, len(file) + 1))
     else:

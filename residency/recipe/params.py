@@ -8,7 +8,7 @@ from typing import Any
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.merge import LONG_FORM, is_long, long_form, type_of
 from residency.recipe.model import Param
-from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Sequence, plain
+from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Sequence, from_plain, plain
 from residency.recipe.suggest import closest, did_you_mean
 from residency.recipe.tokens import is_known
 
@@ -60,7 +60,7 @@ def declare(tree: Mapping, found: Diagnostics) -> Declared:
         return declared
     if not isinstance(node, Mapping):
         found.add(
-            "bad-params",
+            "wrong-type",
             "`params` must be a mapping of names to defaults",
             node,
             hint="write `params: {model: some/model}`",
@@ -98,17 +98,22 @@ def check(declared: Declared, resolved: Mapping, found: Diagnostics) -> dict[str
 def _unfinished(name: str, item: Entry, found: Diagnostics) -> None:
     """Report a long form with a key that it does not have: `defualt:`."""
     node = item.value
-    if not isinstance(node, Mapping) or is_long(node) or not LONG_FORM.intersection(node.entries):
+    if not isinstance(node, Mapping) or is_long(node) or not node.entries:
         return
+    misspelt = all(key in LONG_FORM or closest(key, LONG_FORM) for key in node.entries)
+    if not misspelt and not LONG_FORM.intersection(node.entries):
+        return  # A parameter whose value is a mapping.
     for key, entry in node.entries.items():
         if key not in LONG_FORM:
             found.add(
-                "bad-params",
+                "unknown-key",
                 f"`{key}` is no part of a parameter's declaration",
                 entry.key_span,
                 hint=did_you_mean(key, LONG_FORM) or "it has default, description, type and choices",
             )
-    node.entries = {k: e for k, e in node.entries.items() if k in LONG_FORM}
+    # Without a default it is still a declaration, not a value.
+    kept = {k: e for k, e in node.entries.items() if k in LONG_FORM}
+    item.value = Mapping(node.span, kept or {"type": Entry("type", node.span, from_plain("any", node.span))})
 
 
 def _declare_one(name: str, item: Entry, declared: Declared, found: Diagnostics) -> None:
@@ -159,7 +164,7 @@ def _type(long: Mapping, value: Node | None, found: Diagnostics) -> str:
     if isinstance(name, str):
         meant = _OTHER_NAMES.get(name.lower()) or next(iter(closest(name, TYPES)), None)
         hint = f"did you mean `{meant}`?" if meant else hint
-    found.add("bad-params", f"`{plain(given)}` is no type of a parameter", given, hint=hint)
+    found.add("not-a-choice", f"`{plain(given)}` is no type of a parameter", given, hint=hint)
     return "any"
 
 
@@ -169,7 +174,7 @@ def _choices(long: Mapping, found: Diagnostics) -> tuple[Any, ...]:
         return ()
     if isinstance(node, Sequence) and node.items:
         return tuple(plain(item) for item in node.items)
-    found.add("bad-params", "`choices` must be a list of values", node)
+    found.add("wrong-type", "`choices` must be a list of values", node)
     return ()
 
 
@@ -178,12 +183,12 @@ def _check_one(param: Param, node: Node, nullable: bool, found: Diagnostics) -> 
     if actual is None:
         if param.type != "any" and not nullable:
             found.add(
-                "param-type", f"the parameter `{param.name}` takes {_NOUNS[param.type]}, not null", node
+                "wrong-type", f"the parameter `{param.name}` takes {_NOUNS[param.type]}, not null", node
             )
         return
     if param.type not in ("any", actual) and not (param.type == "number" and actual == "integer"):
         found.add(
-            "param-type",
+            "wrong-type",
             f"the parameter `{param.name}` takes {_NOUNS[param.type]}, not {_NOUNS[actual]}",
             node,
             hint=_type_hint(param, node, actual),
@@ -194,7 +199,7 @@ def _check_one(param: Param, node: Node, nullable: bool, found: Diagnostics) -> 
     if param.choices and not any(_same(value, choice) for choice in param.choices):
         words = [str(choice) for choice in param.choices]
         found.add(
-            "param-choice",
+            "not-a-choice",
             f"the parameter `{param.name}` cannot be `{value}`",
             node,
             hint=did_you_mean(str(value), words) or "it is one of " + ", ".join(f"`{w}`" for w in words),

@@ -105,7 +105,7 @@ class _Expansion:
         self.places[full] = entry.key_span
         if not NAME.fullmatch(name):
             self.found.add(
-                "bad-stage",
+                "bad-key",
                 f"`{name}` is no name for a stage",
                 entry.key_span,
                 hint="a name has letters, digits, - and _",
@@ -113,7 +113,7 @@ class _Expansion:
         if not isinstance(node, Mapping):
             self.failed.add(full)
             self.found.add(
-                "bad-stage",
+                "wrong-type",
                 f"stage `{name}` must be a mapping of keys",
                 node,
                 hint=f"write `{name}: {{recipe: FILE}}`",
@@ -133,7 +133,7 @@ class _Expansion:
             return
         if child.path in chain and not node.get("kind"):
             shown = " → ".join(part.name for part in (*chain, child.path))
-            self.found.add("stage-cycle", f"a pipeline holds itself: {shown}", node.get("recipe") or node)
+            self.found.add("circular-stages", f"a pipeline holds itself: {shown}", node.get("recipe") or node)
             self.failed.add(full)
             return
         before = list(self.stages)
@@ -149,7 +149,7 @@ class _Expansion:
         inline = file is None
         if inline and not {"kind", "extends"} & set(overlay.entries):
             self.found.add(
-                "bad-stage",
+                "missing-key",
                 f"stage `{full.removeprefix(scope)}` names no `recipe`",
                 self.places[full],
                 hint="write `recipe: FILE`, or the recipe itself with its `kind`",
@@ -159,7 +159,7 @@ class _Expansion:
         if file is not None:
             name = file.value if isinstance(file, Scalar) else None
             if not isinstance(name, str) or not name:
-                self.found.add("bad-stage", "`recipe` must be the name of a file", file)
+                self.found.add("wrong-type", "`recipe` must be the name of a file", file)
                 return None
             if not tokens.is_known(file):
                 return None
@@ -197,7 +197,7 @@ class _Expansion:
             return node
         if not (isinstance(node, Scalar) and node.value is None):
             self.found.add(
-                "bad-stage",
+                "wrong-type",
                 "`with` must be a mapping of parameters to values",
                 node,
                 hint="write `with: {model: …}`",
@@ -212,7 +212,7 @@ class _Expansion:
         for item in node.items if isinstance(node, List) else [node]:
             name = item.value if isinstance(item, Scalar) else None
             if not isinstance(name, str):
-                self.found.add("bad-stage", "`needs` must be a list of names of stages", item)
+                self.found.add("wrong-type", "`needs` must be a list of names of stages", item)
             elif name not in siblings.entries:
                 self.found.add(
                     "unknown-stage",
@@ -290,18 +290,21 @@ class _Expansion:
         order.append(name)
 
     def _circle(self, circle: list[str]) -> None:
-        where = self.named.get((circle[-1], circle[0]), self.places[circle[-1]])
-        if len(circle) == 1:
+        circle = [*circle, circle[0]]
+        places = [
+            (f"`{one}` needs `{two}`", self.named.get((one, two), self.places[one]))
+            for one, two in itertools.pairwise(circle)
+        ]
+        where = places[0][1]
+        if len(places) == 1:
             self.found.add(
-                "stage-cycle",
+                "circular-stages",
                 f"stage `{circle[0]}` needs itself",
                 where,
                 hint="a stage can use only what other stages leave",
             )
             return
-        notes = [
-            (f"`{one}` needs `{two}`", self.named.get((one, two), self.places[one]))
-            for one, two in itertools.pairwise(circle)
-        ]
-        shown = " → ".join([*circle, circle[0]])
-        self.found.add("stage-cycle", f"stages need one another in a circle: {shown}", where, notes=notes)
+        shown = " → ".join(circle)
+        self.found.add(
+            "circular-stages", f"stages need one another in a circle: {shown}", where, notes=places[1:]
+        )

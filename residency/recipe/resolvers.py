@@ -39,7 +39,7 @@ def call(name: str, arguments: Sequence[Any], caller: Caller) -> Node:
         hint = did_you_mean(name, _RESOLVERS)
         if hint is None:
             hint = "there are " + ", ".join(f"`{known}`" for known in _RESOLVERS)
-        raise Failed("unknown-resolver", f"there is no resolver `{name}`", hint=hint)
+        raise Failed("bad-interpolation", f"there is no resolver `{name}`", hint=hint)
     function, least, most, usage = entry
     if not least <= len(arguments) <= most:
         raise Failed(
@@ -87,7 +87,7 @@ def _oc_env(caller: Caller, name: Any, default: Any = _UNSET) -> Node:
 
 def _not_set(name: str, resolver: str) -> Failed:
     return Failed(
-        "undefined-variable",
+        "undefined-interpolation",
         f"the environment variable {name} is not set",
         hint=f"set it, or give a default: ${{{resolver}:{name},DEFAULT}}",
     )
@@ -155,7 +155,7 @@ def _decode(caller: Caller, text: Any) -> Node:
 def _deprecated(caller: Caller, key: Any, message: Any = None) -> Node:
     found = caller.select(str(key))
     if found is None:
-        raise Failed("undefined-reference", f"`{key}` is not defined")
+        raise Failed("undefined-interpolation", f"`{key}` is not defined")
     text = str(message) if message else "this key is deprecated; use `$NEW_KEY`"
     caller.warn(text.replace("$NEW_KEY", str(key)).replace("$OLD_KEY", "this key"))
     return found

@@ -104,7 +104,7 @@ def read_text(text: str, file: str, found: Diagnostics, *, column: int = 0) -> N
     if page.unprintable(found):
         return None
     sound = True
-    reached = (-1, -1)
+    seen: set[tuple[int, int]] = set()
     tabbed = -1
     for _ in range(MAX_REPAIRS if len(text) < 200_000 else MAX_REPAIRS_LARGE):
         # What was found before a repair is found again, with the same places, behind it.
@@ -123,12 +123,14 @@ def read_text(text: str, file: str, found: Diagnostics, *, column: int = 0) -> N
             if place[0] != tabbed or is_tab:
                 # How far a line with tabs was meant to be indented cannot be told.
                 page.report(explanation, found)
-            if place <= reached or explanation.stop:
+            if place in seen or explanation.stop:
+                found.extend(attempt)
                 return None
-            reached = place
+            seen.add(place)
             tabbed = place[0] if is_tab else tabbed
             mended = page.mend(explanation)
             if mended is None:
+                found.extend(attempt)
                 return None
             sound = sound and mended
             continue
