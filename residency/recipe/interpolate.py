@@ -68,10 +68,14 @@ class Resolver:
         if isinstance(node, Sequence):
             items = [self._tree(item, (*path, i)) for i, item in enumerate(node.items)]
             return Sequence(items, node.span, node.via)
+        if isinstance(node.value, tokens.Unresolved):
+            return node
         if not _open(node):
             return Scalar(node.value, node.span, node.text, node.quoted, node.via, literal=True)
         done = self._scalar(node, path)
-        return node if done is None else done
+        if done is None:
+            return Scalar(tokens.Unresolved(node.value), node.span, node.text, node.quoted, node.via)
+        return done
 
     def _scalar(self, node: Scalar, path: Path) -> Node | None:
         """The value of a scalar with interpolations; None when it has none, which is reported."""
@@ -108,6 +112,8 @@ class Resolver:
                 if value is None:
                     raise Failed.reported()
                 current = value
+            if isinstance(current, Scalar) and isinstance(current.value, tokens.Unresolved):
+                raise Failed.reported()
             if at == len(whole):
                 break
             step = whole[at]
@@ -301,7 +307,12 @@ class _Scalar:
 
 def _open(node: Scalar) -> bool:
     """True when a scalar holds interpolations yet to be resolved."""
-    return isinstance(node.value, str) and not node.literal and "${" in node.value
+    value = node.value
+    return isinstance(value, str) and not node.literal and "${" in value and not _given_up(value)
+
+
+def _given_up(value: str) -> bool:
+    return isinstance(value, tokens.Unresolved)
 
 
 def _dotted(path: Path) -> str:

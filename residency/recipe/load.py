@@ -57,7 +57,7 @@ def load(
         scope: What stands before the names of stages in tokens: `outer/` in a nested pipeline.
         strict_profiles: True when a profile that neither the recipe nor the folder has is an
             error. A pipeline's profiles are checked by `residency.recipe.pipeline.expand`.
-        asked_at: Where the file is named, for the case that it is not there.
+        asked_at: Where a pipeline names the file, for what is missing: the file, or a parameter.
 
     Returns:
         The recipe and what is wrong with it. There is a recipe whenever there is a tree that can
@@ -85,7 +85,7 @@ def load(
     _pass(tree, arguments, found)
     _set(tree, overrides, composer.plain, kind, found)
 
-    declared = parameters.declare(tree, found)
+    declared = parameters.declare(tree, found, asked_at)
     document = Mapping(tree.span, {**tree.entries, "params": Entry("params", tree.span, declared.values)})
     is_pipeline = kind == known_kinds.PIPELINE
     resolved = Resolver(document, found, is_pipeline, scope, frozenset(declared.missing)).resolve()

@@ -8,7 +8,7 @@ from typing import Any
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.merge import LONG_FORM, is_long, long_form, type_of
 from residency.recipe.model import Param
-from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Sequence, from_plain, plain
+from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Sequence, Span, from_plain, plain
 from residency.recipe.suggest import closest, did_you_mean
 from residency.recipe.tokens import is_known
 
@@ -48,10 +48,13 @@ class Declared:
     """Parameters that may be null, since their default is."""
 
 
-def declare(tree: Mapping, found: Diagnostics) -> Declared:
+def declare(tree: Mapping, found: Diagnostics, asked_at: Span | None = None) -> Declared:
     """Read `params:` of a recipe whose overlays have been laid over it.
 
-    Reports declarations that are wrong and values that are missing.
+    Args:
+        tree: The recipe.
+        found: Takes declarations that are wrong and values that are missing.
+        asked_at: Where a pipeline names the recipe; a value that is missing is reported there.
     """
     entry = tree.entries.get("params")
     node = entry.value if entry else None
@@ -68,7 +71,7 @@ def declare(tree: Mapping, found: Diagnostics) -> Declared:
         return declared
     for name, item in node.entries.items():
         _unfinished(name, item, found)
-        _declare_one(name, item, declared, found)
+        _declare_one(name, item, declared, found, asked_at)
     return declared
 
 
@@ -116,7 +119,9 @@ def _unfinished(name: str, item: Entry, found: Diagnostics) -> None:
     item.value = Mapping(node.span, kept or {"type": Entry("type", node.span, from_plain("any", node.span))})
 
 
-def _declare_one(name: str, item: Entry, declared: Declared, found: Diagnostics) -> None:
+def _declare_one(
+    name: str, item: Entry, declared: Declared, found: Diagnostics, asked_at: Span | None
+) -> None:
     long = long_form(item.value)
     value = long.get("default")
     kind = _type(long, value, found)
@@ -133,12 +138,15 @@ def _declare_one(name: str, item: Entry, declared: Declared, found: Diagnostics)
     declared.params[name] = param
     if value is None:
         declared.missing.add(name)
+        by_set = f"give it with --set params.{name}=VALUE, in a pipeline by `with: {{{name}: …}}`, "
         found.add(
             "missing-param",
             f"the parameter `{name}` has no value",
-            item.key_span,
-            hint=f"give it with --set params.{name}=VALUE, in a pipeline by `with: {{{name}: …}}`, "
-            "or write a default here",
+            asked_at or item.key_span,
+            hint=f"add `with: {{{name}: …}}` to the stage"
+            if asked_at
+            else by_set + "or write a default here",
+            notes=[("declared here", item.key_span)] if asked_at else [],
         )
         return
     if isinstance(value, Scalar) and value.value is None:

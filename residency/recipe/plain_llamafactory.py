@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.nodes import Entry, Mapping, Scalar, Span, walk
+from residency.recipe.tokens import Unresolved
 from residency.recipe.yaml_scalars import resolve_as_llamafactory
 
 KIND = "sft"
@@ -54,7 +55,7 @@ def wrap(tree: Mapping, found: Diagnostics) -> Mapping:
     LLaMA-Factory leaves `${…}` as text, so it stays text here, with a warning.
     """
     for _, node in walk(tree):
-        if not isinstance(node, Scalar):
+        if not isinstance(node, Scalar) or isinstance(node.value, Unresolved):
             continue
         if not node.quoted:
             node.value = resolve_as_llamafactory(node.text)

@@ -16,6 +16,20 @@ from residency.recipe.nodes import Node, Path, Scalar, walk
 _TOKEN = re.compile(f"{TOKEN_OPEN}([^{TOKEN_OPEN}{TOKEN_CLOSE}]*){TOKEN_CLOSE}")
 
 
+class Unresolved(str):
+    """The text of a value that nobody knows, since a mistake in it has been reported.
+
+    It holds `${`, and its scalar is not `literal`; `Resolver` leaves it as it is.
+    """
+
+    __slots__ = ()
+
+
+def unknown(text: str = "") -> Unresolved:
+    """The text of an unknown value, for a mistake that is no interpolation."""
+    return Unresolved("${" + text + "}")
+
+
 def make(body: str) -> str:
     """The token with that body: `secret:NAME`, `stages.sft.outputs.model`."""
     return f"{TOKEN_OPEN}{body}{TOKEN_CLOSE}"

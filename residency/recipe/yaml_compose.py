@@ -10,7 +10,7 @@ from yaml import events as ev
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Sequence, Span, copy, walk
 from residency.recipe.suggest import did_you_mean
-from residency.recipe.tokens import reserved
+from residency.recipe.tokens import reserved, unknown
 from residency.recipe.yaml_scalars import resolve
 
 MAX_NODES = 250_000
@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 
 _CORE = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({"!", _CORE + "str"})
+_COLLECTION_TAGS = frozenset({"!", _CORE + "map", _CORE + "seq"})
 _SCALAR_TAGS = {
     _CORE + "int": (int,),
     _CORE + "float": (float, int),
@@ -123,10 +124,12 @@ class Composer:
         if isinstance(event, ev.ScalarEvent):
             self._next()
             node = self._scalar(event)
-        elif isinstance(event, ev.SequenceStartEvent):
-            node = self._sequence(depth)
         else:
-            node = self._mapping(depth)
+            is_list = isinstance(event, ev.SequenceStartEvent)
+            wrong = self._tag(event, self._place(event))
+            node = self._sequence(depth) if is_list else self._mapping(depth)
+            if wrong and depth:
+                node = Scalar(unknown(event.tag), node.span)
         if anchor is not None:
             self._open.discard(anchor)
             self._anchors[anchor] = node
@@ -152,7 +155,7 @@ class Composer:
                 else did_you_mean(name, self._anchors)
                 or f'write `&{name}` at the value to repeat, or put text in quotes: "*{name}"',
             )
-            return Scalar(None, where)
+            return Scalar(unknown(f"*{name}"), where)
         size, height = self._sizes[name]
         self._count(size, depth + height, where)
         node = copy(target)
@@ -174,13 +177,13 @@ class Composer:
         if tag in _SCALAR_TAGS and type(value) in _SCALAR_TAGS[tag]:
             return Scalar(value, where, text)
         self._tag(event, where)
-        return Scalar(value, where, text)
+        return Scalar(unknown(text), where, text)
 
-    def _tag(self, event: Any, where: Span) -> None:
-        """Report a tag. None constructs anything."""
+    def _tag(self, event: Any, where: Span) -> bool:
+        """Report a tag, and say whether it was wrong. None constructs anything."""
         tag = event.tag
-        if tag in (_CORE + "map", _CORE + "seq"):
-            return
+        if tag is None or tag in _COLLECTION_TAGS:
+            return False
         written = "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
         if tag in _SCALAR_TAGS:
             message = f"`{event.value}` is no {tag.removeprefix(_CORE)}"
@@ -192,6 +195,7 @@ class Composer:
             Span(where.file, where.line, where.column, where.line, where.column + len(written)),
             hint=f"remove `{written}`, or put text that starts with `!` in quotes",
         )
+        return True
 
     def _reserved(self, text: str, where: Span) -> None:
         if reserved(text):
@@ -204,8 +208,6 @@ class Composer:
 
     def _sequence(self, depth: int) -> Sequence:
         start = self._next()
-        if start.tag is not None:
-            self._tag(start, self._place(start))
         items = []
         while not isinstance(self._event, ev.SequenceEndEvent):
             items.append(self._node(depth + 1))
@@ -223,8 +225,6 @@ class Composer:
 
     def _mapping(self, depth: int) -> Mapping:
         start = self._next()
-        if start.tag is not None:
-            self._tag(start, self._place(start))
         entries: dict[str, Entry] = {}
         merges: list[Mapping] = []
         parts: list[Span] = []
