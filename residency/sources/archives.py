@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -23,6 +24,10 @@ from typing import IO
 
 from residency.errors import Missing, StageFailed
 from residency.files import CHUNK
+
+
+class MemberMissing(Missing):
+    """The archive is sound and holds nothing that matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,14 @@ def extract(archive: Path, folder: Path, *, member: str | None, bounds: Bounds |
     Args:
         archive: zip, whl, tar, tar.gz, tar.bz2 or tar.xz.
         folder: Must not exist yet; it is there whole afterwards, or not at all.
-        member: A glob, matched from the right as `PurePosixPath.match` does; None for all.
+        member: A glob, see `glob`; None for all.
         bounds: How much may come out.
 
     Returns:
         The files, in the order of their names.
 
     Raises:
-        Missing: No member matches.
+        MemberMissing: No member matches.
         StageFailed: It is no archive, it is broken, or it breaks a bound.
     """
     bounds = bounds or Bounds()
@@ -81,6 +86,7 @@ def _extract(archive: Path, work: Path, member: str | None, bounds: Bounds) -> l
     written: list[str] = []
     passed: list[str] = []
     total = 0
+    wanted = glob(member) if member is not None else None
     ceiling = min(bounds.bytes, max(bounds.free, int(archive.stat().st_size * bounds.ratio)))
     with _opened(archive) as entries:
         for count, entry in enumerate(entries, 1):
@@ -88,7 +94,7 @@ def _extract(archive: Path, work: Path, member: str | None, bounds: Bounds) -> l
                 raise StageFailed(f"{archive} holds more than {bounds.files} entries")
             if entry.kind == "folder":
                 continue
-            if member is not None and not PurePosixPath(entry.name).match(member):
+            if wanted is not None and not wanted.fullmatch(entry.name):
                 passed.append(entry.name)
                 continue
             target = work / _safe(archive, entry)
@@ -155,6 +161,33 @@ def _tar_entries(opened: tarfile.TarFile) -> Iterator[_Entry]:
         yield _Entry(info.name, info.size, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc,arg-type,return-value]
 
 
+def glob(pattern: str) -> re.Pattern[str]:
+    """The names that a pattern means, matched from the right.
+
+    `*` and `?` stay within one folder level, `**/` is any number of levels, `[…]` one character
+    of a set. `data/*.gz` finds `pkg-1.0/data/a.gz`.
+    """
+    text, at = "", 0
+    while at < len(pattern):
+        if pattern.startswith("**/", at):
+            text, at = text + "(?:[^/]+/)*", at + 3
+            continue
+        letter = pattern[at]
+        closing = pattern.find("]", at + 2) if letter == "[" else -1
+        if letter == "*":
+            text += "[^/]*"
+        elif letter == "?":
+            text += "[^/]"
+        elif closing > 0:
+            inside = pattern[at + 1 : closing].replace("\\", r"\\")
+            text += f"[^{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]"
+            at = closing
+        else:
+            text += re.escape(letter)
+        at += 1
+    return re.compile(f"(?:.*/)?{text}", re.DOTALL)
+
+
 def _safe(archive: Path, entry: _Entry) -> PurePosixPath:
     """The entry's path below the folder. Raises StageFailed for one that must not be written."""
     if entry.kind != "file":
@@ -186,7 +219,7 @@ def _nothing(archive: Path, member: str | None, passed: list[str]) -> Missing:
     wanted = PurePosixPath(member).name
     names = {PurePosixPath(name).name: name for name in passed}
     near = [names[n] for n in difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)] or passed[:3]
-    return Missing(
+    return MemberMissing(
         f"{archive} holds nothing that matches `{member}`",
         "it holds " + ", ".join(near) + (", …" if len(passed) > len(near) else ""),
     )

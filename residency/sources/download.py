@@ -302,7 +302,8 @@ class _Attempt:
         free = shutil.disk_usage(self.part.parent).free
         if total is not None and total - start > free:
             raise StageFailed(
-                f"{redact(self.url)} has {total / 1e9:.2f} GB and {self.part.parent} has room for {free / 1e9:.2f} GB",
+                f"{redact(self.url)} has {total / 1e9:.2f} GB; "
+                f"{self.part.parent} has room for {free / 1e9:.2f} GB",
                 "make room, or set RESIDENCY_CACHE to a folder on a larger disk",
             )
 
@@ -328,7 +329,8 @@ def _refused(url: str, status: int) -> ResidencyError:
     }
     return Missing(
         f"{redact(url)} could not be fetched: the server answered {status}",
-        f"{hints.get(status, 'the server will not give it')}; a mirror (--mirror FOLDER) works without the network",
+        f"{hints.get(status, 'the server will not give it')}; "
+        "a mirror (--mirror FOLDER) works without the network",
     )
 
 

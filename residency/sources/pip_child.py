@@ -1,6 +1,6 @@
 """Download one distribution through pip's own index settings, without running its code.
 
-Runs as `python -m residency.sources.pip_child NAME VERSION KIND PART` and prints one JSON
+Runs as `python -m residency.sources.pip_child NAME VERSION KIND SHA256 PART` and prints one JSON
 object a line: {"tell": …} while it works, then {"name", "sha256", "bytes", "resumed"} or
 {"error", "hint"}.
 
@@ -32,12 +32,12 @@ from residency.sources.download import download
 
 def main(argv: list[str]) -> int:
     """Do what the module's docstring says; 0 when the file is there."""
-    name, version, kind, part = argv[0], argv[1], argv[2], Path(argv[3])
+    name, version, kind, sha256, part = *argv[:4], Path(argv[4])
     try:
         # The parent holds the cache's lock, but may be killed while this process still writes.
         with part.with_name(part.name + ".lock").open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            _say(_fetch(name, version, kind, part))
+            _say(_fetch(name, version, kind, sha256, part))
         return 0
     except ResidencyError as error:
         _say({"error": error.message, "hint": error.hint, "missing": isinstance(error, Missing)})
@@ -48,7 +48,7 @@ def _say(value: dict[str, Any]) -> None:
     print(json.dumps(value), flush=True)
 
 
-def _fetch(name: str, version: str, kind: str, part: Path) -> dict[str, Any]:
+def _fetch(name: str, version: str, kind: str, expected: str, part: Path) -> dict[str, Any]:
     """The file of that distribution, in `part`."""
     try:
         session, links = _links(name, version)
@@ -64,7 +64,9 @@ def _fetch(name: str, version: str, kind: str, part: Path) -> dict[str, Any]:
             else "look at the name and the version, and at what `pip config list` says of the index",
         )
     # A wheel before an sdist, a wheel for every machine before one for this machine.
-    link = sorted(wanted, key=lambda w: (not w.is_wheel, "none-any" not in w.filename, w.filename))[0]
+    link = min(
+        wanted, key=lambda w: (w.hash != expected, not w.is_wheel, "none-any" not in w.filename, w.filename)
+    )
     sha256 = link.hash if link.hash_name == "sha256" else None
     if link.scheme == "file":
         shutil.copyfile(link.file_path, part)
@@ -111,7 +113,8 @@ def _by_pip(name: str, version: str, kind: str, part: Path, why: Exception) -> d
     if kind == "sdist":
         raise Missing(
             f"this pip cannot be asked for an sdist without running its code ({why})",
-            f"download the sdist of {name} {version} by hand and put it into a mirror as pypi/{name}/{version}/",
+            f"download the sdist of {name} {version} by hand and put it into a mirror "
+            f"as pypi/{name}/{version}/",
         )
     with tempfile.TemporaryDirectory(dir=part.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "-qq"]

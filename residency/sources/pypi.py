@@ -16,8 +16,12 @@ from residency.sources.download import Tell
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
-def fetch_distribution(name: str, version: str, kind: str | None, part: Path, tell: Tell) -> dict[str, Any]:
+def fetch_distribution(
+    name: str, version: str, kind: str | None, sha256: str | None, part: Path, tell: Tell
+) -> dict[str, Any]:
     """Bring the wheel or sdist into `part`; no code of the distribution runs.
+
+    Where the index has a file with that `sha256`, it is that one.
 
     Returns:
         `name` of the file, its `sha256` as the index gives it (or None), `bytes`, `resumed`.
@@ -28,7 +32,16 @@ def fetch_distribution(name: str, version: str, kind: str | None, part: Path, te
     part.parent.mkdir(parents=True, exist_ok=True)
     paths = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     child = subprocess.Popen(
-        [sys.executable, "-m", "residency.sources.pip_child", name, version, kind or "any", str(part)],
+        [
+            sys.executable,
+            "-m",
+            "residency.sources.pip_child",
+            name,
+            version,
+            kind or "any",
+            sha256 or "",
+            str(part),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # pip names its indexes there, with passwords

