@@ -1,0 +1,135 @@
+"""PubMed XML as a stream of small parsed trees, in little memory and at the parser's own speed.
+
+A baseline file is one element with 30,000 children. Instead of taking an event for each, the
+bytes are cut after an `</PubmedArticle>` about every 256 KiB, each block is wrapped in the
+document's own start tag and parsed in one go. That is as exact as parsing the whole as long
+as the text `</PubmedArticle>` occurs nowhere but as that tag; NLM's files are like that. A
+file that is not (the tag in a comment or in CDATA, an encoding other than UTF-8, an internal
+DTD subset, another layout) is read from there on by lxml's `iterparse`, which knows all XML.
+"""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from lxml import etree
+
+from residency.errors import Missing, StageFailed
+
+BLOCK = 256 * 1024
+LARGEST_RECORD = 64 * 1024 * 1024
+ROOTS = ("PubmedArticleSet", "PubmedBookArticleSet")
+RECORDS = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation")
+_FETCH_ANEW = "delete it and run again to fetch it anew"
+_END = b"</PubmedArticle>"
+_GZIP = b"\x1f\x8b"
+_ROOT = re.compile(
+    rb"\A\s*(?:<\?xml[^>]*\?>\s*)?(?:<!DOCTYPE[^\[\]>]*>\s*)?(<PubmedArticleSet[^>/]*>)", re.DOTALL
+)
+_ENCODING = re.compile(rb"\A\s*<\?xml[^>]*encoding\s*=\s*[\"'](?!utf-?8[\"'])", re.IGNORECASE)
+_OPTIONS: dict[str, Any] = {
+    # Nothing outside the file is read and no entity is expanded: a file is only data.
+    "resolve_entities": False,
+    "load_dtd": False,
+    "no_network": True,
+    "huge_tree": True,
+    "remove_comments": True,
+    "remove_pis": True,
+}
+
+
+def trees(path: Path) -> Iterator[Any]:
+    """Elements whose children are the file's records, a few at a time, in their order.
+
+    Args:
+        path: A file of PubMed XML, gzipped or not.
+
+    Raises:
+        Missing: There is no such file.
+        StageFailed: The file is cut short, broken, or not PubMed XML.
+    """
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == _GZIP
+            raw.seek(0)
+            stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
+            yield from _trees(path, stream)
+    except FileNotFoundError:
+        raise Missing(f"{path} is not there") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise StageFailed(f"{path} is cut short or damaged: {error}", _FETCH_ANEW) from None
+
+
+def _trees(path: Path, stream: IO[bytes]) -> Iterator[Any]:
+    """The trees of one open file: by blocks, or else by events."""
+    done = 0
+    parser = etree.XMLParser(collect_ids=False, **_OPTIONS)
+    try:
+        for block in _blocks(stream):
+            tree = etree.fromstring(block, parser)
+            yield tree
+            done += sum(1 for _ in tree.iterchildren(*RECORDS))
+    except (etree.XMLSyntaxError, _OtherLayout):
+        # From the start again, without what was given already.
+        stream.seek(0)
+        yield from _events(path, stream, done)
+
+
+class _OtherLayout(Exception):
+    """The file is not laid out as the blocks need it."""
+
+
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """Well-formed documents of whole records."""
+    head = stream.read(BLOCK)
+    root = _ROOT.match(head)
+    if root is None or _ENCODING.match(head):
+        raise _OtherLayout
+    start = root.group(1)
+    pending, searched = head[root.end() :], 0
+    while True:
+        cut = pending.rfind(_END, searched)
+        if cut >= 0:
+            cut += len(_END)
+            yield b"".join((start, pending[:cut], b"</PubmedArticleSet>"))
+            pending = pending[cut:]
+        more = stream.read(BLOCK)
+        if not more:
+            # What follows the last record holds DeleteCitation and the root's end tag.
+            yield start + pending
+            return
+        # The tag may lie across two reads.
+        searched = max(0, len(pending) - len(_END))
+        pending += more
+        if len(pending) > LARGEST_RECORD:
+            raise _OtherLayout
+
+
+def _events(path: Path, stream: IO[bytes], skip: int) -> Iterator[Any]:
+    """Each record as a tree of its own, through `iterparse`; the first `skip` are passed over."""
+    seen = 0
+    events = etree.iterparse(stream, events=("end",), tag=RECORDS, **_OPTIONS)
+    try:
+        for _, record in events:
+            seen += 1
+            if seen > skip:
+                holder = etree.Element("PubmedArticleSet")
+                holder.append(copy.deepcopy(record))
+                yield holder
+            record.clear()
+            parent = record.getparent()
+            while parent is not None and record.getprevious() is not None:
+                del parent[0]
+    except etree.XMLSyntaxError as error:
+        raise StageFailed(f"{path} is not whole, well-formed XML: {error.msg}", _FETCH_ANEW) from None
+    if not seen and events.root.tag not in ROOTS:
+        raise StageFailed(
+            f"{path} is not PubMed XML: its root element is {events.root.tag}",
+            "a PubMed file has the root element PubmedArticleSet with PubmedArticle in it",
+        )

@@ -1,0 +1,1 @@
+"""Rows of data: read from files, brought into a training format, split."""
