@@ -141,7 +141,8 @@ def _environment(job: Job, block: Mapping[str, Any], *, offline: bool) -> dict[s
         "LMEVAL_LOG_LEVEL": str(block.get("verbosity") or "WARNING"),
     }
     if offline:
-        env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+        # Without downloads nothing has a bar worth seeing: progress is written by the command itself.
+        env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TQDM_DISABLE": "1"}
     if job.gpus == 0:
         env["CUDA_VISIBLE_DEVICES"] = ""
     return env

@@ -155,7 +155,7 @@ def rows(
 def score(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
     """lm-eval's `process_results` for a generated answer."""
     said = extract(results[0], doc["labels"], mode=doc["mode"])
-    return _scores(doc["answer"], said)
+    return {**_scores(doc["answer"], said), "unreadable": float(said is None)}
 
 
 def choose(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def choose(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dic
 
 
 def _scores(right: str, said: str | None) -> dict[str, Any]:
-    return {"accuracy": float(said == right), "macro_f1": (right, said), "unreadable": float(said is None)}
+    return {"accuracy": float(said == right), "macro_f1": (right, said)}
 
 
 def macro_f1(pairs: Sequence[tuple[str, str | None]]) -> float:
