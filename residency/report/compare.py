@@ -52,7 +52,7 @@ def mcnemar(gained: int, lost: int) -> float:
     if changed == 0:
         return 1.0
     tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return float(min(1.0, tail / 2 ** (changed - 1)))
 
 
 def tango(gained: int, lost: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -158,13 +158,36 @@ def compare(
     """
     task, metric = after.task, after.metric
     level = after.level
-    difference = after.value - before.value
     pairs, note = _pairs(before_samples, after_samples)
 
-    def made(low: float | None, high: float | None, method: str, **more: object) -> Comparison:
+    def made(
+        limits: tuple[float, float] | None,
+        method: str,
+        *,
+        paired: bool = False,
+        p: float | None = None,
+        gained: int | None = None,
+        lost: int | None = None,
+        note: str | None = None,
+    ) -> Comparison:
+        low, high = limits or (None, None)
         return Comparison(
-            task, metric, before, after, before_stage, after_stage, difference, low, high, method, **more
-        )  # type: ignore[arg-type]
+            task=task,
+            metric=metric,
+            before=before,
+            after=after,
+            before_stage=before_stage,
+            after_stage=after_stage,
+            difference=after.value - before.value,
+            low=low,
+            high=high,
+            method=method,
+            paired=paired,
+            p=p,
+            gained=gained,
+            lost=lost,
+            note=note,
+        )
 
     def agrees(means: tuple[float, float]) -> bool:
         # The samples speak of this metric only when their mean is the score (which may be rounded).
@@ -173,23 +196,21 @@ def compare(
     if pairs and agrees(_means(pairs, lambda s: float(s.correct))):
         gained = sum(a.correct and not b.correct for b, a in pairs)
         lost = sum(b.correct and not a.correct for b, a in pairs)
-        low, high = tango(gained, lost, len(pairs), level)
         return made(
-            low,
-            high,
+            tango(gained, lost, len(pairs), level),
             "paired: Tango's score interval, McNemar's exact test",
             paired=True,
             p=mcnemar(gained, lost),
             gained=gained,
             lost=lost,
         )
-    if pairs and all(metric in b.values and metric in a.values for b, a in pairs):
-        if agrees(_means(pairs, lambda s: s.values[metric])):
-            low, high = paired_bootstrap([a.values[metric] - b.values[metric] for b, a in pairs], level)
-            return made(low, high, "paired bootstrap", paired=True)
+    in_samples = pairs and all(metric in b.values and metric in a.values for b, a in pairs)
+    if in_samples and agrees(_means(pairs, lambda s: s.values[metric])):
+        changes = [a.values[metric] - b.values[metric] for b, a in pairs]
+        return made(paired_bootstrap(changes, level), "paired bootstrap", paired=True)
     if pairs:
         note = "the samples do not hold this metric"
-    found = unpaired(before, after)
-    if found is None:
-        return made(None, None, "no interval", paired=False, note=note)
-    return made(*found, "not paired: from the two intervals", paired=False, note=note)
+    limits = unpaired(before, after)
+    if limits is None:
+        return made(None, "no interval", note=note)
+    return made(limits, "not paired: from the two intervals", note=note)

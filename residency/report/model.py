@@ -88,7 +88,9 @@ class RunRecord:
     profiles: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     status: str = "unknown"
-    """running, done, failed, interrupted or unknown."""
+    """running, done, failed, interrupted, dry-run or unknown."""
+    error: str = ""
+    hint: str = ""
     started: str = ""
     ended: str = ""
     seconds: float | None = None
