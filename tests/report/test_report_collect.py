@@ -11,6 +11,7 @@ from make_run import make_run
 from residency.errors import Missing
 from residency.report.collect import collect, read_funnels
 from residency.report.html import page
+from residency.report.scores import sample, score
 
 
 def states(run_dir: Path) -> dict[str, str]:
@@ -148,3 +149,19 @@ def test_funnels_of_every_shape() -> None:
     named = read_funnels({"datasets": {"a": one, "b": {"steps": [one | {"fn": "processors.x"}]}}})
     assert [f.name for f in named] == ["a", "b: processors.x"]
     assert read_funnels({}) == []
+
+
+def test_a_note_of_the_size_alone_is_left_to_the_labels() -> None:
+    row = {"task": "t", "metric": "acc", "value": 0.5, "n": 20, "note": "n=20: a small sample"}
+    found = score(row)
+    assert found is not None
+    assert (found.note, found.labels) == (None, ["small sample"])
+    other = score(row | {"note": "no interval for this weighting"})
+    assert other is not None
+    assert other.note == "no interval for this weighting"
+    assert score({"task": "t", "value": True}) is None
+
+
+def test_an_answer_that_nobody_judged() -> None:
+    assert sample({"id": 3, "correct": None}, 0).correct is None
+    assert sample({"correct": 0}, 7).id == "7"

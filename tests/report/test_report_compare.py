@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +77,34 @@ def test_right_and_wrong_of_the_same_questions_are_compared_in_pairs() -> None:
     assert (found.low, found.high) == tango(40, 10, 100)
     assert found.clear
     assert "Tango" in found.method
+
+
+def answers(told: str, truth: str) -> list[Sample]:
+    """One answer a letter; `-` could not be read."""
+    return [
+        Sample("t", str(i), "?", want, "", None if said == "-" else said, said == want, said == "-", {})
+        for i, (said, want) in enumerate(zip(told, truth, strict=True))
+    ]
+
+
+def test_macro_f1_is_compared_by_paired_bootstrap() -> None:
+    truth = "ynm" * 40
+    before, after = answers("yy-" * 40, truth), answers("ynm" * 30 + "nnn" * 10, truth)
+    # By class: y 2·40/(80+40), n and m none; then y 2·30/70, n 2·40/(60+40), m 2·30/70.
+    first, second = (2 / 3 + 0 + 0) / 3, (60 / 70 + 80 / 100 + 60 / 70) / 3
+    found = compare(
+        "b", score(first, metric="macro_f1"), before, "a", score(second, metric="macro_f1"), after
+    )
+    assert found.method == "paired bootstrap"
+    assert found.low is not None
+    assert found.high is not None
+    assert 0.5 < found.low < second - first < found.high < 0.75
+
+
+def test_answers_that_nobody_judged_are_not_compared_as_right_or_wrong() -> None:
+    before = [replace(sample(i, False), correct=None) for i in range(50)]
+    found = compare("b", score(0.0), before, "a", score(0.0), before)
+    assert not found.paired
 
 
 def test_samples_that_do_not_make_the_score_are_not_used_for_it() -> None:
