@@ -111,6 +111,7 @@ def collect(run_dir: Path) -> RunRecord:
     if not raw and not (run_dir / "stages").is_dir():
         raise Missing(f"{run_dir} is no run: it has neither run.json nor stages/")
     lock_path = run_dir / "recipe.lock.yaml"
+    failure = _mapping(raw.get("error"))
     record = RunRecord(
         folder=run_dir,
         id=text(raw.get("id")) or run_dir.name,
@@ -125,14 +126,16 @@ def collect(run_dir: Path) -> RunRecord:
         ended=text(raw.get("ended")),
         seconds=number(raw.get("seconds")),
         warnings=list(_texts(raw.get("warnings"))),
+        error=text(failure.get("message")),
+        hint=text(failure.get("hint")),
         lock=reader.yaml(lock_path),
         lock_path=lock_path if lock_path.is_file() else None,
     )
     if not raw:
         reader.problems.append("run.json is missing or damaged: the run was cut short, or a file was lost")
     for entry in _entries(raw, run_dir):
-        record.stages.append(_stage(entry, run_dir, reader))
-    _settle(record)
+        record.stages.append(_stage(entry, run_dir, reader, alive=_alive(raw)))
+    _settle(record, alive=_alive(raw))
     record.problems = reader.problems
     return record
 
@@ -146,7 +149,7 @@ def _entries(raw: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:
     return [{"name": path.name} for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
-def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader) -> StageRecord:
+def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: bool) -> StageRecord:
     name = text(entry.get("name"))
     folder = _folder(entry, run_dir)
     state = reader.json(folder / "state.json") if folder else {}
@@ -159,7 +162,7 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader) -> StageRec
         status = text(state["status"])
     if entry.get("reused") and status == "done":
         status = "reused"
-    if status == "running" and not _alive(state):
+    if status == "running" and not (alive or _alive(state)):
         status = "interrupted"
     record = StageRecord(
         name=name,
@@ -198,8 +201,8 @@ def _contents(record: StageRecord, folder: Path, reader: _Reader) -> None:
     record.curve = _curve(reader.rows(folder / "metrics.jsonl"))
     results = reader.json(outputs / "results.json")
     listed = results.get("scores")
-    rows = listed if isinstance(listed, list) else []
-    record.scores = [found for row in rows if isinstance(row, dict) and (found := score(row))]
+    figures = listed if isinstance(listed, list) else []
+    record.scores = [found for row in figures if isinstance(row, dict) and (found := score(row))]
     record.model, record.adapter = text(results.get("model")), text(results.get("adapter"))
     record.lm_eval_version = text(results.get("lm_eval_version"))
     if record.scores:
@@ -222,7 +225,10 @@ def _curve(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         step = integer(row.get("step"))
         if step is not None:
-            steps.setdefault(step, {}).update({k: v for k, v in row.items() if v is not None})
+            # A loss of null beside a learning rate is one that was no number; other nulls say nothing.
+            lost = row.get("loss", 0) is None and "learning_rate" in row
+            kept = {k: v for k, v in row.items() if v is not None or (lost and k == "loss")}
+            steps.setdefault(step, {}).update(kept)
     return [steps[step] for step in sorted(steps)]
 
 
@@ -250,15 +256,19 @@ def read_funnels(report: Mapping[str, Any]) -> list[Funnel]:
 
 def _funnel(name: str, counts: Mapping[str, Any]) -> Funnel:
     raw = counts.get("dropped")
-    dropped = {"dropped": raw} if isinstance(raw, int) else _mapping(raw)
+    if isinstance(raw, list):
+        entries = [entry for entry in raw if isinstance(entry, dict)]
+        dropped: dict[str, Any] = {text(entry.get("reason")): entry.get("n") for entry in entries}
+    else:
+        dropped = {"dropped": raw} if isinstance(raw, int) else _mapping(raw)
     whole = {text(k): n for k, v in dropped.items() if (n := integer(v))}
     return Funnel(name, integer(counts.get("read")), integer(counts.get("kept")), whole)
 
 
-def _settle(record: RunRecord) -> None:
+def _settle(record: RunRecord, *, alive: bool) -> None:
     """Say of a run whose launcher was killed what its stages show."""
     states = [stage.status for stage in record.stages]
-    if record.status in ("running", "unknown") and "running" not in states:
+    if record.status in ("running", "unknown") and "running" not in states and not alive:
         if "failed" in states:
             record.status = "failed"
         elif record.stages and all(s in ("done", "reused", "skipped") for s in states):

@@ -7,12 +7,12 @@ differences than two intervals side by side.
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 from residency.report.scores import Sample, Score
+from residency.stats import bootstrap, macro_f1, mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def mcnemar(gained: int, lost: int) -> float:
     if changed == 0:
         return 1.0
     tail = sum(math.comb(changed, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return float(min(1.0, tail / 2 ** (changed - 1)))
 
 
 def tango(gained: int, lost: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -91,19 +91,30 @@ def tango(gained: int, lost: int, n: int, level: float = 0.95) -> tuple[float, f
     return (solve(z, -1.0, seen) if seen > -1 else -1.0, solve(-z, seen, 1.0) if seen < 1 else 1.0)
 
 
-def paired_bootstrap(differences: Sequence[float], level: float = 0.95, seed: int = 7) -> tuple[float, float]:
-    """The percentile interval of the mean of `differences`, drawn again 2,000 times at most.
+def paired_bootstrap(differences: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """The bootstrap interval of the mean of `differences`, drawn again 2,000 times at most.
 
     Fewer draws, never below 200, where there are so many pairs that it would take seconds.
     """
-    n = len(differences)
-    if n == 0:
-        raise ValueError("no pairs")
-    draws = max(200, min(2000, 4_000_000 // n))
-    source = random.Random(seed)
-    means = sorted(math.fsum(source.choices(differences, k=n)) / n for _ in range(draws))
-    tail = (1 - level) / 2
-    return means[round(tail * (draws - 1))], means[round((1 - tail) * (draws - 1))]
+    draws = max(200, min(2000, 4_000_000 // max(len(differences), 1)))
+    found = bootstrap(differences, mean, resamples=draws, level=level)
+    return found.low, found.high
+
+
+def f1_bootstrap(pairs: Sequence[tuple[Sample, Sample]], level: float = 0.95) -> tuple[float, float]:
+    """The bootstrap interval of the gain in macro F1 over questions that both stages answered."""
+    draws = max(200, min(2000, 1_000_000 // max(len(pairs), 1)))
+    found = bootstrap(
+        pairs,
+        lambda drawn: _f1(a for _, a in drawn) - _f1(b for b, _ in drawn),
+        resamples=draws,
+        level=level,
+    )
+    return found.low, found.high
+
+
+def _f1(answers: Iterable[Sample]) -> float:
+    return macro_f1((s.target, None if s.unreadable else s.extracted) for s in answers)
 
 
 def unpaired(before: Score, after: Score) -> tuple[float, float] | None:
@@ -153,43 +164,67 @@ def compare(
     """Compare one metric of one task. The samples are those of this task alone.
 
     Right-or-wrong metrics of the same questions: Tango's interval and McNemar's exact test.
-    Other metrics that stand in the samples: paired bootstrap. Else the two intervals are
+    Macro F1, and other metrics that stand in the samples: paired bootstrap. Else the two intervals are
     taken as independent.
     """
     task, metric = after.task, after.metric
     level = after.level
-    difference = after.value - before.value
     pairs, note = _pairs(before_samples, after_samples)
 
-    def made(low: float | None, high: float | None, method: str, **more: object) -> Comparison:
+    def made(
+        limits: tuple[float, float] | None,
+        method: str,
+        *,
+        paired: bool = False,
+        p: float | None = None,
+        gained: int | None = None,
+        lost: int | None = None,
+        note: str | None = None,
+    ) -> Comparison:
+        low, high = limits or (None, None)
         return Comparison(
-            task, metric, before, after, before_stage, after_stage, difference, low, high, method, **more
-        )  # type: ignore[arg-type]
+            task=task,
+            metric=metric,
+            before=before,
+            after=after,
+            before_stage=before_stage,
+            after_stage=after_stage,
+            difference=after.value - before.value,
+            low=low,
+            high=high,
+            method=method,
+            paired=paired,
+            p=p,
+            gained=gained,
+            lost=lost,
+            note=note,
+        )
 
     def agrees(means: tuple[float, float]) -> bool:
         # The samples speak of this metric only when their mean is the score (which may be rounded).
         return abs(means[0] - before.value) < 1e-3 and abs(means[1] - after.value) < 1e-3
 
-    if pairs and agrees(_means(pairs, lambda s: float(s.correct))):
-        gained = sum(a.correct and not b.correct for b, a in pairs)
-        lost = sum(b.correct and not a.correct for b, a in pairs)
-        low, high = tango(gained, lost, len(pairs), level)
+    judged = pairs and all(b.correct is not None and a.correct is not None for b, a in pairs)
+    if judged and agrees(_means(pairs, lambda s: float(bool(s.correct)))):
+        gained = sum(bool(a.correct and not b.correct) for b, a in pairs)
+        lost = sum(bool(b.correct and not a.correct) for b, a in pairs)
         return made(
-            low,
-            high,
+            tango(gained, lost, len(pairs), level),
             "paired: Tango's score interval, McNemar's exact test",
             paired=True,
             p=mcnemar(gained, lost),
             gained=gained,
             lost=lost,
         )
-    if pairs and all(metric in b.values and metric in a.values for b, a in pairs):
-        if agrees(_means(pairs, lambda s: s.values[metric])):
-            low, high = paired_bootstrap([a.values[metric] - b.values[metric] for b, a in pairs], level)
-            return made(low, high, "paired bootstrap", paired=True)
+    in_samples = pairs and all(metric in b.values and metric in a.values for b, a in pairs)
+    if in_samples and agrees(_means(pairs, lambda s: s.values[metric])):
+        changes = [a.values[metric] - b.values[metric] for b, a in pairs]
+        return made(paired_bootstrap(changes, level), "paired bootstrap", paired=True)
+    if pairs and metric == "macro_f1" and agrees((_f1(b for b, _ in pairs), _f1(a for _, a in pairs))):
+        return made(f1_bootstrap(pairs, level), "paired bootstrap", paired=True)
     if pairs:
         note = "the samples do not hold this metric"
-    found = unpaired(before, after)
-    if found is None:
-        return made(None, None, "no interval", paired=False, note=note)
-    return made(*found, "not paired: from the two intervals", paired=False, note=note)
+    limits = unpaired(before, after)
+    if limits is None:
+        return made(None, "no interval", note=note)
+    return made(limits, "not paired: from the two intervals", note=note)

@@ -88,7 +88,9 @@ class RunRecord:
     profiles: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     status: str = "unknown"
-    """running, done, failed, interrupted or unknown."""
+    """running, done, failed, interrupted, dry-run or unknown."""
+    error: str = ""
+    hint: str = ""
     started: str = ""
     ended: str = ""
     seconds: float | None = None
@@ -99,6 +101,7 @@ class RunRecord:
     lock: Mapping[str, Any] = field(default_factory=dict)
     """recipe.lock.yaml."""
     lock_path: Path | None = None
+    _compared: list[Comparison] | None = None
 
     @property
     def smoke(self) -> bool:
@@ -111,7 +114,12 @@ class RunRecord:
         return [stage for stage in self.stages if stage.scores]
 
     def comparisons(self) -> list[Comparison]:
-        """Each later score of a task and metric against the first one on the same data."""
+        """Each later score of a task and metric against the first one on the same data; made once."""
+        if self._compared is None:
+            self._compared = self._compare()
+        return self._compared
+
+    def _compare(self) -> list[Comparison]:
         first: dict[tuple[str, str, str], tuple[StageRecord, Score]] = {}
         found = []
         for stage in self.evaluations:

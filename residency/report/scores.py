@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-SMALL = 100
-"""Below so many questions a score is labelled a small sample: at 0.5 its 95 % interval is wider
-than 0.1 either way."""
+from residency.stats import SMALL_SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Score:
     @property
     def small(self) -> bool:
         """True when the sample is too small for more than a rough figure."""
-        return self.n is not None and self.n < SMALL
+        return self.n is not None and self.n < SMALL_SAMPLE
 
     @property
     def labels(self) -> list[str]:
@@ -54,7 +53,8 @@ class Sample:
     output: str
     extracted: str | None
     """The answer as read from the output; None when it could not be read."""
-    correct: bool
+    correct: bool | None
+    """None where the task does not call a single answer right or wrong."""
     unreadable: bool
     values: Mapping[str, float]
     """Figures of this one answer by metric, where the stage left any."""
@@ -85,7 +85,8 @@ def score(row: Mapping[str, Any]) -> Score | None:
     value = number(row.get("value"))
     if value is None:
         return None
-    return Score(
+    note = text(row.get("note"))
+    found = Score(
         task=text(row.get("task")) or "?",
         metric=text(row.get("metric")) or "?",
         value=value,
@@ -96,9 +97,13 @@ def score(row: Mapping[str, Any]) -> Score | None:
         method=text(row.get("method")),
         unreadable=integer(row.get("unreadable")),
         limited=bool(row.get("limited")),
-        note=text(row.get("note")) or None,
+        note=note or None,
     )
+    # A note of no more than the size of the sample is what the labels say.
+    return replace(found, note=None) if found.labels and _SIZE.match(note) else found
 
+
+_SIZE = re.compile(r"n=\d+: a (small sample|smoke figure)")
 
 LONGEST = 20_000
 """Characters of a prompt or an answer that a report keeps."""
@@ -126,7 +131,7 @@ def sample(row: Mapping[str, Any], position: int) -> Sample:
         target=clipped("target"),
         output=clipped("output"),
         extracted=None if extracted is None else text(extracted)[:LONGEST],
-        correct=bool(row.get("correct")),
+        correct=None if row.get("correct") is None else bool(row["correct"]),
         unreadable=bool(row.get("unreadable")),
         values=values,
     )

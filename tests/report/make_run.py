@@ -274,6 +274,9 @@ def make_run(
             "profiles": list(profiles),
             "set": [],
             "status": "running" if outcome == "killed" else outcome,
+            "pid": 2**22 + 5,
+            "pid_started": None,
+            "error": None,
             "started": "2026-03-01T12:04:12+00:00",
             "ended": None if outcome == "killed" else "2026-03-01T12:16:43+00:00",
             "seconds": None if outcome == "killed" else 751.4,
@@ -293,12 +296,12 @@ def data_report(questions: int) -> dict[str, Any]:
             "study_questions": {
                 "read": 30000,
                 "kept": 2400 + questions,
-                "dropped": {
-                    "no abstract": 15168,
-                    "both human and animal": 5210,
-                    "neither": 3122,
-                    "taken out to balance yes and no": 4100 - questions,
-                },
+                "dropped": [
+                    {"reason": "no abstract", "n": 15168, "examples": ["444001"]},
+                    {"reason": "both human and animal", "n": 5210, "examples": []},
+                    {"reason": "neither", "n": 3122, "examples": []},
+                    {"reason": "taken out to balance yes and no", "n": 4100 - questions, "examples": []},
+                ],
             }
         }
     }

@@ -9,6 +9,7 @@ from residency.report.model import RunRecord, StageRecord
 from residency.report.page.charts import Dot, dot_plot
 from residency.report.page.tables import table
 from residency.report.scores import Score
+from residency.stats import SMALL_SAMPLE
 
 SMOKE = (
     "This is a smoke run: small data and few steps. Its figures show that the recipe works, "
@@ -112,7 +113,7 @@ def _legend(entries: list[tuple[StageRecord, Score]]) -> str:
         "An unreadable answer counts as wrong.",
     ]
     if any(score.small for _, score in entries):
-        parts.append("Small sample: fewer than 100 questions, so no more than a rough figure.")
+        parts.append(f"Small sample: fewer than {SMALL_SAMPLE} questions, so no more than a rough figure.")
     if any(score.limited for _, score in entries):
         parts.append("Limited: only the first questions of the set were asked.")
     return " ".join(parts)

@@ -11,6 +11,7 @@ ENDINGS = {
     "failed": "failed",
     "interrupted": "interrupted",
     "running": "still running when this page was written",
+    "dry-run": "dry run: nothing was run",
     "unknown": "how it ended is not known",
 }
 
@@ -97,8 +98,10 @@ def _failure(record: RunRecord) -> Markup | None:
                     class_="note bad",
                 )
             )
+    if record.error and not any(stage.status == "failed" for stage in record.stages):
+        notes.append(tag("p", tag("b", record.error), tag("br"), record.hint, class_="note bad"))
     waiting = [stage.name for stage in record.stages if stage.status == "waiting"]
-    if waiting and record.status != "running":
+    if waiting and record.status not in ("running", "dry-run"):
         notes.append(tag("p", f"Not begun: {', '.join(waiting)}.", class_="note"))
     return tag("div", notes) if notes else None
 

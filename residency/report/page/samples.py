@@ -41,10 +41,10 @@ class Question:
         """The filters that it falls under: by its last answer, and by how that changed."""
         answers = list(self.answers.values())
         first, last = answers[0], answers[-1]
-        marks = ["right" if last.correct else "wrong"]
+        marks = [] if last.correct is None else ["right" if last.correct else "wrong"]
         if last.unreadable:
             marks.append("unreadable")
-        if first.correct != last.correct:
+        if None not in (first.correct, last.correct) and first.correct != last.correct:
             marks += ["changed", "gained" if last.correct else "lost"]
         return marks
 
@@ -160,7 +160,9 @@ def _prompt(prompt: str) -> Markup:
 
 
 def _answer(stage: str, answer: Sample, own_prompt: bool) -> Markup:
-    state = "unreadable" if answer.unreadable else "right" if answer.correct else "wrong"
+    state = {True: "right", False: "wrong", None: "answered"}[answer.correct]
+    if answer.unreadable:
+        state = "unreadable"
     output = wording.clean(answer.output)
     long = len(output) > 3 * LONG
     body = tag("pre", output or "(nothing)", class_=None if output else "quiet")
