@@ -1,0 +1,1 @@
+"""Carrying out a plan: run folders, the store of finished stages, processes, resume, lock files."""

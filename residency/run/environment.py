@@ -1,0 +1,129 @@
+"""The environment of a stage's command, and the line that repeats the command by hand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from residency.errors import Missing, RecipeInvalid
+from residency.plan.model import Plan, PlannedStage
+from residency.recipe.model import TOKEN_CLOSE, TOKEN_OPEN
+from residency.run.redact import Redactor
+
+_TOKEN = re.compile(f"{TOKEN_OPEN}([^{TOKEN_CLOSE}]*){TOKEN_CLOSE}")
+_SECRET = re.compile(f"{TOKEN_OPEN}secret:([^{TOKEN_CLOSE}]+){TOKEN_CLOSE}")
+
+
+def added(stage: PlannedStage, devices: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What a stage's command has beside the launcher's own environment.
+
+    Secrets stand in it as tokens. Later ones win: our defaults, the devices given to the stage,
+    the engine's needs, the recipe's `env:`.
+    """
+    job = stage.job
+    found = {
+        # Unbuffered, so that the log and the live view keep up.
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(max(1, job.threads)),
+        # Spinning threads make a contended CPU many times slower.
+        "OMP_WAIT_POLICY": environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        "TOKENIZERS_PARALLELISM": environ.get("TOKENIZERS_PARALLELISM", "false"),
+    }
+    if environ.get("RESIDENCY_MIRROR") or environ.get("RESIDENCY_OFFLINE", "") not in ("", "0"):
+        # A look-up without a network hangs for minutes.
+        found |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    found |= {"CUDA_VISIBLE_DEVICES": ""} | dict(devices)
+    found |= stage.launch.env
+    given = job.config.get("env")
+    if isinstance(given, Mapping):
+        found |= {str(name): _text(value) for name, value in given.items() if value is not None}
+    found |= {name: f"{TOKEN_OPEN}secret:{source}{TOKEN_CLOSE}" for name, source in stage.secrets.items()}
+    # residency, rewards and processors import, whatever the folder the command runs in.
+    paths = [str(job.project), found.get("PYTHONPATH") or environ.get("PYTHONPATH", "")]
+    found["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for path in paths for p in path.split(os.pathsep) if p))
+    return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def resolve(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment, secrets filled in."""
+    filled = {name: _SECRET.sub(lambda m: environ[m[1]], value) for name, value in values.items()}
+    return {**environ, **filled}
+
+
+def secrets_of(stage: PlannedStage) -> dict[str, str]:
+    """The environment variables that a stage's secrets come from, each with what they are for."""
+    found = {source: name for name, source in stage.secrets.items()}
+    given = stage.job.config.get("env")
+    if isinstance(given, Mapping):
+        for name, value in given.items():
+            for source in _SECRET.findall(_text(value)):
+                found.setdefault(source, str(name))
+    return found
+
+
+def check_secrets(plan: Plan, environ: Mapping[str, str]) -> None:
+    """Raise Missing when a stage that will run wants a secret that is not set; names them all."""
+    absent: dict[str, str] = {}
+    for stage in plan.stages:
+        if stage.action in ("run", "resume"):
+            for source in secrets_of(stage):
+                if not environ.get(source):
+                    absent.setdefault(source, stage.name)
+    if absent:
+        listed = ", ".join(f"{name} (stage {stage})" for name, stage in absent.items())
+        what = "a secret is" if len(absent) == 1 else f"{len(absent)} secrets are"
+        raise Missing(f"{what} not set: {listed}", " ".join(["export", *(f"{name}=…" for name in absent)]))
+
+
+def check_no_secret(stage: PlannedStage, redactor: Redactor, config_text: str) -> None:
+    """Raise RecipeInvalid when a secret's value stands in what would be written for the stage."""
+    texts = {
+        "its recipe": config_text,
+        "its command": "\0".join(stage.launch.argv),
+        "its environment": "\0".join(stage.launch.env.values()),
+        **stage.launch.files,
+    }
+    for what, text in texts.items():
+        if redactor.finds(text):
+            raise RecipeInvalid(
+                f"stage {stage.name}: the value of a secret stands in {what}, which would be written to a file",
+                "name it instead, under env: only, as ${secret:NAME}",
+            )
+
+
+def command_line(argv: Iterable[str], values: Mapping[str, str]) -> str:
+    """A shell line that runs the command with its environment; secrets by name: `TOKEN="$TOKEN"`."""
+    env = " ".join(f"{name}={_shell(value)}" for name, value in sorted(values.items()))
+    return f"{env} {shlex.join(argv)}".strip()
+
+
+def _shell(value: str) -> str:
+    if not _SECRET.search(value):
+        return shlex.quote(value)
+    pieces = _SECRET.split(value)
+    # Text and names alternate.
+    quoted = (f'"${{{p}}}"' if i % 2 else shlex.quote(p) if p else "" for i, p in enumerate(pieces))
+    return re.sub(r'^"\$\{(\w+)\}"$', r'"$\1"', "".join(quoted))
+
+
+def symbolic(value: Any) -> Any:
+    """A resolved tree with its tokens written as in a recipe: `${secret:NAME}`, `${stages.a.outputs.b}`."""
+    if isinstance(value, str):
+        return _TOKEN.sub(r"${\1}", value.replace("${", "\\${")) if TOKEN_OPEN in value or "${" in value else value
+    if isinstance(value, Mapping):
+        return {key: symbolic(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [symbolic(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
