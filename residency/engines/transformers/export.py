@@ -52,7 +52,7 @@ def export(stage: Mapping[str, Any], folder: Path) -> Path:
     part.mkdir(parents=True)
     made = card.Card(name=str(stage["name"]), recipe=stage["recipe"])
     if stage.get("source"):
-        did, warnings = _from_source(stage, folder, part, made), []
+        did, warnings = _from_source(stage, folder, part, made)
     else:
         did, warnings = _from_model(stage, part, made)
     weights.tidy(part)
@@ -74,7 +74,9 @@ def export(stage: Mapping[str, Any], folder: Path) -> Path:
     return target
 
 
-def _from_source(stage: Mapping[str, Any], folder: Path, part: Path, made: card.Card) -> str:
+def _from_source(
+    stage: Mapping[str, Any], folder: Path, part: Path, made: card.Card
+) -> tuple[str, list[str]]:
     """Fetch a file and convert it, and merge the adapter, if there is one."""
     from residency.sources.fetch import fetch
 
@@ -98,10 +100,11 @@ def _from_source(stage: Mapping[str, Any], folder: Path, part: Path, made: card.
     made.how = (
         f"Converted from the GGUF file `{fetched.path.name}`; what its quantisation took is not given back."
     )
-    if adapter:
-        _merge(plain, Path(adapter), part, stage["dtype"], made)
-        shutil.rmtree(plain)
-    return "convert"
+    if not adapter:
+        return "convert", []
+    warnings = _merge(plain, Path(adapter), part, stage["dtype"], made)
+    shutil.rmtree(plain)
+    return "merge", warnings
 
 
 def _from_model(stage: Mapping[str, Any], part: Path, made: card.Card) -> tuple[str, list[str]]:
