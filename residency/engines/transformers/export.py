@@ -82,6 +82,11 @@ def _from_source(
 
     source = dict(stage["source"])
     fetched = fetch(source, cache=cache_dir(), mirror=mirror_dir(), base=Path(stage["base"]), report=say)
+    if fetched.path.is_dir():
+        raise StageFailed(
+            f"the source holds {len(fetched.files)} files, and one is converted",
+            "name it: `member: '**/NAME.gguf'`",
+        )
     with fetched.path.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise StageFailed(
@@ -96,7 +101,7 @@ def _from_source(
     about = gguf.convert(fetched.path, plain, stage["dtype"])
     made.base = str(about.get("general.name") or fetched.path.stem)
     made.licence = source.get("licence") or about.get("general.license")
-    made.source = {**source, "sha256": fetched.sha256}
+    made.source = {**source, "url": fetched.url, "sha256": fetched.sha256}
     made.how = (
         f"Converted from the GGUF file `{fetched.path.name}`; what its quantisation took is not given back."
     )
