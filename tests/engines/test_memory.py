@@ -46,6 +46,8 @@ def test_pure_bf16_takes_half() -> None:
 def test_lora_parameters() -> None:
     # Rank 8 on all seven linear modules of Llama-3.1-8B: 20,971,520, as PEFT prints it.
     assert memory.trainable(LLAMA, LORA) == 20_971_520
+    # On SmolLM2-135M: what an adapter's file holds.
+    assert memory.trainable(shape("SmolLM2-135M"), LORA) == 2_442_240
     # The query and value projections alone: 3,407,872.
     assert memory.trainable(LLAMA, replace(LORA, lora_targets=("q_proj", "v_proj"))) == 3_407_872
 

@@ -19,6 +19,7 @@ from residency.files import atomic
 
 LOG = "trainer_log.jsonl"
 EARLIER = "earlier.jsonl"
+LATEST = 8 << 10
 
 # LLaMA-Factory's name → ours. What is not listed keeps its name.
 RENAMED = {"current_steps": "step", "total_steps": "total", "lr": "learning_rate"}
@@ -73,10 +74,9 @@ def forget(stage: Path) -> None:
 
 def progress(training: Path, stage: Path) -> Progress:
     """How far the training is, from its log and, between two rows of that, from its progress bar."""
-    found = rows(training, stage)
+    last = _latest(training, stage)
     tail = log.tail(stage / "log.txt")
     message = phase(tail)
-    last = found[-1] if found else {}
     step, total = last.get("step"), last.get("total")
     total = total or _total(tail)
     if total is not None:
@@ -86,6 +86,16 @@ def progress(training: Path, stage: Path) -> Progress:
         return Progress(message=message)
     busy = message if message in ("evaluating", "predicting", "writing the result") else ""
     return Progress(step=step, total=total, message=busy, metrics=metrics)
+
+
+def _latest(training: Path, stage: Path) -> dict[str, Any]:
+    """The newest values, from the end of the log alone: it is asked for every second."""
+    earlier = _parse(log.tail(stage / EARLIER, LATEST).splitlines())
+    raw = _parse(log.tail(training / LOG, LATEST).splitlines())
+    merged = dict(earlier[-1]) if earlier else {}
+    for row in _renamed(raw, merged.get("seconds", 0.0)):
+        merged.update(row)
+    return merged
 
 
 def phase(text: str) -> str:
@@ -117,6 +127,10 @@ def _logged(path: Path, earlier: list[dict[str, Any]]) -> Iterable[dict[str, Any
     raw = _read(path)
     first = min((row.get("current_steps", 0) for row in raw), default=0)
     before = max((row["seconds"] for row in earlier if row["step"] < first), default=0.0)
+    return _renamed(raw, before)
+
+
+def _renamed(raw: list[dict[str, Any]], before: float) -> Iterable[dict[str, Any]]:
     for row in raw:
         made = {RENAMED.get(key, key): value for key, value in row.items() if key not in DROPPED}
         if "step" not in made:
@@ -136,11 +150,14 @@ def seconds(text: str) -> float:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """The whole rows of a JSON Lines file; a last one still being written is left out."""
-    found = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return _parse(path.read_text(encoding="utf-8").splitlines())
     except OSError:
         return []
+
+
+def _parse(lines: list[str]) -> list[dict[str, Any]]:
+    found = []
     for line in lines:
         try:
             row = json.loads(line)

@@ -189,10 +189,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    # `${` starts an interpolation in OmegaConf; it has none left to resolve here.
-    text = value.replace("${", "\\${")
-    style = '"' if "\n" in text or _NUMBER.match(text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    style = '"' if "\n" in value or _NUMBER.match(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _string)

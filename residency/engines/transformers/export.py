@@ -52,7 +52,7 @@ def export(stage: Mapping[str, Any], folder: Path) -> Path:
     part.mkdir(parents=True)
     made = card.Card(name=str(stage["name"]), recipe=stage["recipe"])
     if stage.get("source"):
-        did, warnings = _from_source(stage, folder, part, made), []
+        did, warnings = _from_source(stage, folder, part, made)
     else:
         did, warnings = _from_model(stage, part, made)
     weights.tidy(part)
@@ -74,12 +74,19 @@ def export(stage: Mapping[str, Any], folder: Path) -> Path:
     return target
 
 
-def _from_source(stage: Mapping[str, Any], folder: Path, part: Path, made: card.Card) -> str:
+def _from_source(
+    stage: Mapping[str, Any], folder: Path, part: Path, made: card.Card
+) -> tuple[str, list[str]]:
     """Fetch a file and convert it, and merge the adapter, if there is one."""
     from residency.sources.fetch import fetch
 
     source = dict(stage["source"])
     fetched = fetch(source, cache=cache_dir(), mirror=mirror_dir(), base=Path(stage["base"]), report=say)
+    if fetched.path.is_dir():
+        raise StageFailed(
+            f"the source holds {len(fetched.files)} files, and one is converted",
+            "name it: `member: '**/NAME.gguf'`",
+        )
     with fetched.path.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise StageFailed(
@@ -94,14 +101,15 @@ def _from_source(stage: Mapping[str, Any], folder: Path, part: Path, made: card.
     about = gguf.convert(fetched.path, plain, stage["dtype"])
     made.base = str(about.get("general.name") or fetched.path.stem)
     made.licence = source.get("licence") or about.get("general.license")
-    made.source = {**source, "sha256": fetched.sha256}
+    made.source = {**source, "url": fetched.url, "sha256": fetched.sha256}
     made.how = (
         f"Converted from the GGUF file `{fetched.path.name}`; what its quantisation took is not given back."
     )
-    if adapter:
-        _merge(plain, Path(adapter), part, stage["dtype"], made)
-        shutil.rmtree(plain)
-    return "convert"
+    if not adapter:
+        return "convert", []
+    warnings = _merge(plain, Path(adapter), part, stage["dtype"], made)
+    shutil.rmtree(plain)
+    return "merge", warnings
 
 
 def _from_model(stage: Mapping[str, Any], part: Path, made: card.Card) -> tuple[str, list[str]]:

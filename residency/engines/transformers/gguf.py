@@ -47,7 +47,8 @@ def convert(path: Path, folder: Path, dtype: str) -> dict[str, Any]:
     model.config._name_or_path = ""
     if hasattr(model.config, "rms_norm_eps"):  # float32 in the file: 9.999999747378752e-06
         model.config.rms_norm_eps = float(f"{model.config.rms_norm_eps:.6g}")
-    model.generation_config = GenerationConfig(
+    kind: Any = GenerationConfig
+    model.generation_config = kind(
         bos_token_id=vocab.bos,
         eos_token_id=ends[0] if len(ends) == 1 else (ends or None),
         pad_token_id=tokenizer.pad_token_id,

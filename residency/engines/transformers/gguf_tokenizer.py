@@ -173,7 +173,8 @@ def build(vocab: GgufVocabulary) -> PreTrainedTokenizerFast:
             single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, vocab.bos)]
         )
     eos = vocab.token(vocab.eos)
-    fast = PreTrainedTokenizerFast(
+    kind: Any = PreTrainedTokenizerFast
+    fast: PreTrainedTokenizerFast = kind(
         tokenizer_object=tokenizer,
         bos_token=bos,
         eos_token=eos,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,3 +79,26 @@ def run(job: Job) -> int:
     """Run the stage's command to its end; returns its exit code."""
     with started(job) as process:
         return process.wait(timeout=300)
+
+
+def write_tensors(path: Path, names: tuple[str, ...] = ("a.lora_A.weight", "a.lora_B.weight")) -> None:
+    """A small safetensors file."""
+    header = {
+        name: {"dtype": "F32", "shape": [1, 1], "data_offsets": [4 * i, 4 * i + 4]}
+        for i, name in enumerate(names)
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4 * len(names)))
+
+
+def make_checkpoint(training: Path, step: int, total: int = 10) -> Path:
+    """What the trainer leaves at a step of a LoRA training."""
+    folder = training / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    write_tensors(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text("{}")
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("data.pkl", b"x" * 100)
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": total}))
+    return folder

@@ -12,6 +12,8 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
+from collections.abc import Sequence
+from typing import Any
 
 NEEDS_IT = "llamafactory.data.mm_plugin"
 
@@ -23,20 +25,22 @@ class _StandIn(types.ModuleType):
         raise ImportError("audio data needs torchaudio: pip install torchaudio")
 
 
-def _import(name: str, *args: object, **options: object) -> object:
+def _import(name: str, *args: Any, **options: Any) -> object:
     """`import` as that one module sees it."""
     if name == "torchaudio":
         return _StandIn(name)
-    return builtins.__import__(name, *args, **options)  # type: ignore[arg-type]
+    return builtins.__import__(name, *args, **options)
 
 
 class _Finder:
     """Finds the one module that needs the stand-in, as everyone would, and adds it."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != NEEDS_IT:
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)  # type: ignore[arg-type]
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is None or spec.loader is None or importlib.util.find_spec("torchaudio") is not None:
             return spec
         run = spec.loader.exec_module

@@ -171,6 +171,6 @@ def test_tensorboard(make_job: MakeJob) -> None:
 def test_values_are_read_back_by_omegaconf(value: Any) -> None:
     omegaconf = pytest.importorskip("omegaconf")
     text = settings.to_yaml({"key": value})
-    read = omegaconf.OmegaConf.to_container(omegaconf.OmegaConf.create(text), resolve=True)
+    read = omegaconf.OmegaConf.to_container(omegaconf.OmegaConf.create(text))  # as LLaMA-Factory does
     assert read == {"key": value}
     assert type(read["key"]) is type(value)

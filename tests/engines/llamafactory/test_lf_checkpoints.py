@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from training_case import tiny_block
+from training_case import make_checkpoint, tiny_block
 
 from residency.engines.base import Job
 from residency.engines.llamafactory import checkpoints
@@ -15,27 +14,6 @@ from residency.engines.llamafactory.engine import ENGINE
 from residency.errors import StageFailed
 
 MODEL = Path("/models/some")
-
-
-def write_tensors(path: Path, names: tuple[str, ...] = ("a.lora_A.weight", "a.lora_B.weight")) -> None:
-    header = {
-        name: {"dtype": "F32", "shape": [1, 1], "data_offsets": [4 * i, 4 * i + 4]}
-        for i, name in enumerate(names)
-    }
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(4 * len(names)))
-
-
-def make_checkpoint(training: Path, step: int, total: int = 10) -> Path:
-    folder = training / f"checkpoint-{step}"
-    folder.mkdir(parents=True)
-    write_tensors(folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text("{}")
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        with zipfile.ZipFile(folder / name, "w") as archive:
-            archive.writestr("data.pkl", b"x" * 100)
-    (folder / "trainer_state.json").write_text(json.dumps({"global_step": step, "max_steps": total}))
-    return folder
 
 
 def cut(path: Path) -> None:

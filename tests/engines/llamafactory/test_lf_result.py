@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_checkpoints import make_checkpoint, write_tensors
-from training_case import tiny_block
+from training_case import make_checkpoint, tiny_block, write_tensors
 
 from residency.engines.base import Job
 from residency.engines.llamafactory.engine import ENGINE
