@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,7 +43,27 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 2 recipe wrong, 3 missing, 4 failed, 5 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except ResidencyError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`launch.py runs | head`): no error of ours. What is
+        # still in the buffer goes nowhere, so that the interpreter does not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print_error(ResidencyError(str(error)))
+        return EXIT_FAILED
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0 if arguments else EXIT_RECIPE
@@ -58,21 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(VERBS[arguments[0]][0])
     parser = argparse.ArgumentParser(prog="launch.py")
     module.add_parser(parser.add_subparsers(dest="verb", metavar="VERB"))
-    try:
-        return int(module.run(parser.parse_args(arguments)))
-    except ResidencyError as error:
-        print_error(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`launch.py runs | head`): not an error of ours.
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        print_error(ResidencyError(str(error)))
-        return EXIT_FAILED
+    return int(module.run(parser.parse_args(arguments)))
 
 
 def print_error(error: ResidencyError) -> None:
