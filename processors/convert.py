@@ -194,7 +194,7 @@ def split(
     parts: Mapping[str, int | float | str] | None = None,
     by: str | None = None,
     seed: int = 0,
-    stratify: Sequence[str] | str = (),
+    stratify: Sequence[str] | str | None = None,
     into: str = "part",
     report: Report | None = None,
 ) -> Iterator[Row]:
@@ -211,7 +211,7 @@ def split(
     held = list(rows)
     report.read += len(held)
     keys = [order_key(seed, row.get(by) if by else row) for row in held]
-    strata = [tuple(str(row.get(name)) for name in spec.stratify) for row in held]
+    strata = [tuple(str(row.get(name)) for name in spec.strata) for row in held]
     for number, (row, part) in enumerate(zip(held, assign(keys, strata, spec.parts).parts, strict=True), 1):
         if part is None:
             report.drop("in no part", _name(row, number))

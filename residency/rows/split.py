@@ -2,7 +2,7 @@
 
 Rows with the same key (`by: pmid`) go together: never one in training and one in the test.
 Groups are taken in the order of a hash of seed and key. Counts are exact, and with `stratify`
-each part has the same mix as the whole, to a row.
+each part has the same mix as the whole, to a row; without it, the field `label` is spread so.
 """
 
 from __future__ import annotations
@@ -37,20 +37,25 @@ class Split:
     by: str | None = None
     """Rows with the same value of this field stay together; without it, rows that are the same."""
     seed: int = 0
-    stratify: tuple[str, ...] = ()
-    """Each part has the same mix of these fields' values as the whole."""
+    stratify: tuple[str, ...] | None = None
+    """Each part has the same mix of these fields' values as the whole; None stands for `label`."""
     field: str | None = None
     """A field whose value already says the part; sizes then choose among its rows."""
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The fields that are spread evenly."""
+        return ("label",) if self.stratify is None else self.stratify
 
 
 def split_of(value: Mapping[str, Any]) -> Split:
     """The split that a recipe's mapping says."""
-    stratify = value.get("stratify") or ()
+    stratify = value.get("stratify")
     return Split(
         parts={str(k): v for k, v in value.items() if k not in OPTIONS},
         by=value.get("by"),
         seed=value.get("seed", 0),
-        stratify=(stratify,) if isinstance(stratify, str) else tuple(stratify),
+        stratify=None if stratify is None else (stratify,) if isinstance(stratify, str) else tuple(stratify),
         field=value.get("field"),
     )
 
@@ -71,8 +76,8 @@ def problems(value: Mapping[str, Any]) -> list[tuple[str, str]]:
             found.append((name, "must be at least 1 row"))
         elif isinstance(size, float):
             # NaN fails the comparison and is refused with the rest.
-            if not 0 < size < 1:
-                found.append((name, "a share is above 0 and below 1; a number of rows has no point"))
+            if not 0 < size <= 1:
+                found.append((name, "a share is above 0 and at most 1; a number of rows has no point"))
             else:
                 shares += size
     if shares > 1 + 1e-9:

@@ -1,0 +1,1 @@
+"""Our own engine for data: sources through processors to dataset files."""
