@@ -11,10 +11,10 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -161,7 +161,7 @@ def _lock(folder: Path) -> int | None:
 
 def _record(folder: Path, fd: int) -> Claim:
     pid = os.getpid()
-    holder = Holder(pid, procs.started(pid), socket.gethostname(), state.now(), uuid.uuid4().hex)
+    holder = Holder(pid, procs.started(pid), socket.gethostname(), state.now(), secrets.token_hex(16))
     os.ftruncate(fd, 0)
     os.pwrite(fd, json.dumps(asdict(holder)).encode(), 0)
     return Claim(folder, fd, holder)
@@ -173,7 +173,9 @@ def _busy(name: str, folder: Path, holder: Holder) -> Busy:
     where = "" if holder.here else f" on {holder.host}"
     return Busy(
         f"stage {name} is being run by process {holder.pid}{where} since {since} ({folder})",
-        f"wait for it to end, or stop it: kill {holder.pid}" if holder.here else "wait for it, or stop it there",
+        f"wait for it to end, or stop it: kill {holder.pid}"
+        if holder.here
+        else "wait for it, or stop it there",
     )
 
 

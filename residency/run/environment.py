@@ -11,10 +11,10 @@ from typing import Any
 
 from residency.errors import Missing, RecipeInvalid
 from residency.plan.model import Plan, PlannedStage
+from residency.recipe import tokens
 from residency.recipe.model import TOKEN_CLOSE, TOKEN_OPEN
-from residency.run.redact import Redactor
+from residency.run.redact import Redactor, surely_secret
 
-_TOKEN = re.compile(f"{TOKEN_OPEN}([^{TOKEN_CLOSE}]*){TOKEN_CLOSE}")
 _SECRET = re.compile(f"{TOKEN_OPEN}secret:([^{TOKEN_CLOSE}]+){TOKEN_CLOSE}")
 
 
@@ -38,13 +38,16 @@ def added(stage: PlannedStage, devices: Mapping[str, str], environ: Mapping[str,
         found |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     found |= {"CUDA_VISIBLE_DEVICES": ""} | dict(devices)
     found |= stage.launch.env
+    found |= {name: tokens.make(f"secret:{source}") for name, source in stage.secrets.items()}
     given = job.config.get("env")
     if isinstance(given, Mapping):
+        # A secret may be a part of a value: `Bearer ${secret:TOKEN}`.
         found |= {str(name): _text(value) for name, value in given.items() if value is not None}
-    found |= {name: f"{TOKEN_OPEN}secret:{source}{TOKEN_CLOSE}" for name, source in stage.secrets.items()}
     # residency, rewards and processors import, whatever the folder the command runs in.
     paths = [str(job.project), found.get("PYTHONPATH") or environ.get("PYTHONPATH", "")]
-    found["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for path in paths for p in path.split(os.pathsep) if p))
+    found["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys(p for path in paths for p in path.split(os.pathsep) if p)
+    )
     return found
 
 
@@ -85,20 +88,23 @@ def check_secrets(plan: Plan, environ: Mapping[str, str]) -> None:
         raise Missing(f"{what} not set: {listed}", " ".join(["export", *(f"{name}=…" for name in absent)]))
 
 
-def check_no_secret(stage: PlannedStage, redactor: Redactor, config_text: str) -> None:
+def check_no_secret(stage: PlannedStage, environ: Mapping[str, str], config_text: str) -> None:
     """Raise RecipeInvalid when a secret's value stands in what would be written for the stage."""
+    names = {*secrets_of(stage), *(n for n, value in environ.items() if surely_secret(n, value))}
+    redactors = {name: Redactor([environ[name]]) for name in sorted(names) if environ.get(name)}
     texts = {
         "its recipe": config_text,
         "its command": "\0".join(stage.launch.argv),
         "its environment": "\0".join(stage.launch.env.values()),
         **stage.launch.files,
     }
-    for what, text in texts.items():
-        if redactor.finds(text):
-            raise RecipeInvalid(
-                f"stage {stage.name}: the value of a secret stands in {what}, which would be written to a file",
-                "name it instead, under env: only, as ${secret:NAME}",
-            )
+    for name, redactor in redactors.items():
+        for what, text in texts.items():
+            if redactor.finds(text):
+                raise RecipeInvalid(
+                    f"stage {stage.name}: the value of {name} stands in {what}, and would be written to a file",
+                    f"name it instead, under env: only, as ${{secret:{name}}}",
+                )
 
 
 def command_line(argv: Iterable[str], values: Mapping[str, str]) -> str:
@@ -117,13 +123,11 @@ def _shell(value: str) -> str:
 
 
 def symbolic(value: Any) -> Any:
-    """A resolved tree with its tokens written as in a recipe: `${secret:NAME}`, `${stages.a.outputs.b}`."""
+    """A resolved tree as a recipe could say it: `${stages.a.outputs.b}`, and `\\${` where that is text."""
     if isinstance(value, str):
-        return _TOKEN.sub(r"${\1}", value.replace("${", "\\${")) if TOKEN_OPEN in value or "${" in value else value
+        return tokens.replace(value.replace("${", "\\${"), lambda body: f"${{{body}}}")
     if isinstance(value, Mapping):
         return {key: symbolic(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [symbolic(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, Path) else value

@@ -14,8 +14,14 @@ SHOWN_LINES = 12
 """Last lines of the log that a failure shows."""
 
 _DISK = {
-    errno.ENOSPC: ("the disk is full", "free some space, then give the same command: it goes on where it stopped"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space, then give the same command: it goes on where it stopped"),
+    errno.ENOSPC: (
+        "the disk is full",
+        "free some space, then give the same command: it goes on where it stopped",
+    ),
+    errno.EDQUOT: (
+        "the disk quota is used up",
+        "free some space, then give the same command: it goes on where it stopped",
+    ),
     errno.EACCES: ("permission denied", "make it writable, or choose another folder with RESIDENCY_RUNS=DIR"),
     errno.EPERM: ("permission denied", "make it writable, or choose another folder with RESIDENCY_RUNS=DIR"),
     errno.EROFS: ("the file system is read-only", "choose another folder with RESIDENCY_RUNS=DIR"),

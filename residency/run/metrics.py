@@ -55,7 +55,7 @@ class MetricsFile:
         for row in logged:
             step = _step(row)
             if step is not None:
-                merged.setdefault(step, {}).update({k: v for k, v in jsonable(row).items()})
+                merged.setdefault(step, {}).update(jsonable(row))
         last = max(self.rows, default=float("-inf"))
         fresh: list[float] = []
         changed = 0

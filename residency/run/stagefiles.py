@@ -10,7 +10,8 @@ import yaml
 
 from residency import files
 from residency.plan.model import PlannedStage
-from residency.run.environment import command_line, symbolic
+from residency.recipe import tokens
+from residency.run.environment import command_line
 from residency.run.state import jsonable
 
 STAGE = "stage.yaml"
@@ -25,8 +26,12 @@ def dump_yaml(value: Any) -> str:
 
 
 def stage_text(stage: PlannedStage) -> str:
-    """stage.yaml: the resolved recipe with the paths of earlier stages filled in; secrets by name."""
-    return dump_yaml(jsonable(symbolic(stage.job.config)))
+    """stage.yaml: the resolved recipe with the paths of earlier stages filled in; secrets by name.
+
+    It is data, read as it stands: `${` in it is text.
+    """
+    named = tokens.replace(dict(stage.job.config), lambda body: f"${{{body}}}")
+    return dump_yaml(jsonable(named))
 
 
 def command_text(stage: PlannedStage, env: Mapping[str, str]) -> str:

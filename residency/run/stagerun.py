@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from residency.engines.base import Progress, Verified
@@ -59,7 +61,7 @@ class StageRun:
         self._warned: set[str] = set()
 
     @property
-    def folder(self) -> Any:
+    def folder(self) -> Path:
         """The stage's folder in the store."""
         return self.stage.folder
 
@@ -87,6 +89,9 @@ class StageRun:
             raise unexpected(stage, "while it made ready to resume", error) from error
         self.state = self._begin(previous, resumed)
         self.state.save(self.folder)
+        if resumed is None:
+            # What an attempt logged whose work is lost is no part of the curve.
+            (self.folder / METRICS).unlink(missing_ok=True)
         self._metrics = MetricsFile(self.folder / METRICS)
         log = self.folder / stagefiles.LOG
         self._log_start = self._head(log)
@@ -129,7 +134,7 @@ class StageRun:
             resumed_from=resumed,
         )
 
-    def _head(self, log: Any) -> int:
+    def _head(self, log: Path) -> int:
         """Begin an attempt in the log; returns where what the command prints will start."""
         assert self.state is not None
         note = f", going on from {self.state.resumed_from}" if self.state.resumed_from else ""
@@ -165,7 +170,8 @@ class StageRun:
 
     def poll(self) -> Ended | None:
         """Look after the running command; gives its end once it has come."""
-        assert self._running is not None and self.state is not None
+        assert self._running is not None
+        assert self.state is not None
         now = time.monotonic()
         self.seconds = now - self._began
         ended = self._running.poll()
@@ -179,7 +185,8 @@ class StageRun:
         return self._finish(ended)
 
     def _watch(self, now: float) -> None:
-        assert self._running is not None and self.state is not None
+        assert self._running is not None
+        assert self.state is not None
         if now >= self._next_log:
             self._next_log = now + LOG_SECONDS
             self._follow(now)
@@ -229,7 +236,9 @@ class StageRun:
         try:
             return read()
         except Exception as error:
-            self._warn(f"the {what} of stage {self.stage.name} cannot be read: {type(error).__name__}: {error}")
+            self._warn(
+                f"the {what} of stage {self.stage.name} cannot be read: {type(error).__name__}: {error}"
+            )
             return None
 
     def _warn(self, text: str) -> None:
@@ -274,12 +283,13 @@ class StageRun:
         stage = self.stage
         try:
             found = stage.engine.verify(stage.job)
-        except (ResidencyError, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                raise
-            if isinstance(error, ResidencyError):
-                raise
-            raise StageFailed(f"stage {stage.name} ended without an error, but left no {error.filename}") from error
+        except ResidencyError:
+            raise
+        except FileNotFoundError as error:
+            what = f"stage {stage.name} ended without an error, but left no {error.filename}"
+            raise StageFailed(what, f"its log: {self.folder / stagefiles.LOG}") from error
+        except OSError:
+            raise
         except Exception as error:
             raise unexpected(stage, "while its result was looked at", error) from error
         for name, output in stage.outputs.items():
@@ -336,10 +346,8 @@ class StageRun:
             self.state.ended = state.now()
             if error is not None:
                 self.state.error = {"message": error.message, "hint": error.hint}
-            try:
+            with suppress(OSError):  # a full disk may be what failed us
                 self.state.save(self.folder)
-            except OSError:
-                pass  # the disk may be what failed us
         self.release()
 
     def release(self) -> None:

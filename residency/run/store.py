@@ -1,4 +1,4 @@
-"""The store of stages: `runs/store/<kind>-<16 hex digits of the fingerprint>`, `.2`, `.3` for later ones anew.
+"""The store of stages: `runs/store/<kind>-<16 digits of the fingerprint>`, `.2`, `.3` for later ones anew.
 
 A stage that is finished there is reused by any run; one that was begun is gone on with.
 """
@@ -117,8 +117,8 @@ class Store:
             problem = f"{folder / state.FILE} is of another stage"
             return Attempt(key, folder, number, "damaged", found, problem)
         if found.status == "done":
-            problem = state.damage(folder, found)
-            return Attempt(key, folder, number, "damaged" if problem else "done", found, problem)
+            harm = state.damage(folder, found)
+            return Attempt(key, folder, number, "damaged" if harm else "done", found, harm)
         if found.status == "running" and not claim.is_held(folder):
             return Attempt(key, folder, number, "interrupted", found)
         return Attempt(key, folder, number, found.status, found)

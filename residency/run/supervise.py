@@ -57,7 +57,15 @@ class Supervisor:
     """One command under supervision."""
 
     def __init__(
-        self, argv: list[str], *, lifeline: int, status: int, lock: int, log: str, grace: float, secrets: list[str]
+        self,
+        argv: list[str],
+        *,
+        lifeline: int,
+        status: int,
+        lock: int,
+        log: str,
+        grace: float,
+        secrets: list[str],
     ) -> None:
         self.argv = argv
         self.lifeline = lifeline
@@ -239,7 +247,8 @@ class Supervisor:
 def main(arguments: list[str]) -> int:
     """LIFELINE STATUS LOCK (file descriptors) LOG GRACE SECRETS (names, with commas) -- COMMAND…"""
     lifeline, status, lock, log, grace, secrets, dashes, *argv = arguments
-    assert dashes == "--" and argv
+    assert dashes == "--"
+    assert argv
     return Supervisor(
         argv,
         lifeline=int(lifeline),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from residency.errors import Missing
+from residency.plan import machine
 from residency.plan.model import PlannedStage
 from residency.run import procs, supervise
 from residency.run.executors.base import Executor, Exit, Running, Task
@@ -30,19 +30,13 @@ def grace() -> float:
         return GRACE
 
 
-@functools.cache
 def gpus() -> tuple[str, ...]:
     """The GPUs that the launcher may use, as CUDA_VISIBLE_DEVICES names them."""
+    count = machine.gpu_count()
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return tuple(name.strip() for name in given.split(",") if name.strip() not in ("", "-1"))
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return tuple(str(i) for i, line in enumerate(x for x in listed.stdout.splitlines() if x.startswith("GPU ")))
+    if given is None:
+        return tuple(str(index) for index in range(count))
+    return tuple(n for name in given.split(",") if (n := name.strip()) and n != "-1")[:count]
 
 
 class LocalRunning(Running):
@@ -90,9 +84,10 @@ class LocalRunning(Running):
             self._kill_remains()
             how = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
             self._exit = Exit(error=f"its supervisor was {how}")
+        # First this: a signal's handler may want to write to the lifeline at any moment.
+        self._ended = self._exit
         os.close(self._status)
         os.close(self._lifeline)
-        self._ended = self._exit
         return self._ended
 
     def _read(self) -> bool:
@@ -117,7 +112,7 @@ class LocalRunning(Running):
     def _kill_remains(self) -> None:
         if self.pid is not None and self.pid_started is not None:
             procs.kill_group(self.pid, self.pid_started)
-        procs.send(procs.of_attempt(self._cookie), supervise.signal.SIGKILL)
+        procs.send(procs.of_attempt(self._cookie), signal.SIGKILL)
 
     def fileno(self) -> int | None:
         """The pipe on which the supervisor tells."""
