@@ -85,12 +85,12 @@ def _registries(view: View, where: Node | Span) -> list[Registry] | None:
         if path.is_file():
             there = True
             registry = dataset_info.read(path, view.found, cwd=view.context.cwd)
-            if registry is not None:
-                found.append(registry)
+            if registry is None:
+                return None  # said so; names cannot be looked up without it
+            found.append(registry)
     if not there:
         looked = " or ".join(shown(folder / FILE, view.context.cwd) for folder in dict.fromkeys(folders))
         view.error("missing-file", f"there is no {looked}", where, "name its folder under `dataset_dir`")
-    # A registry that cannot be read has been reported; names cannot be looked up without it.
     return found or None
 
 

@@ -45,7 +45,8 @@ def one_set(view: View) -> None:
 
 def never_used(view: View) -> None:
     """A set to evaluate on that nothing evaluates on."""
-    if has_set(view) and not evaluates(view) and not any(view.on(key) for key in _WANT[1:]):
+    both = (view.number("val_size") or 0) > 1e-6 and "eval_dataset" in view
+    if not both and has_set(view) and not evaluates(view) and not any(view.on(key) for key in _WANT[1:]):
         key = "val_size" if (view.number("val_size") or 0) > 1e-6 else "eval_dataset"
         above = view.recipe.tree.entries.get(key)
         where = view.key(key) if key in view.block.entries or above is None else above.key_span

@@ -44,20 +44,20 @@ def _model(view: View, key: str, value: str, where: Node | Span, config: str) ->
     what = "model" if config == "config.json" else "adapter"
     if path is None:
         if looks_like_path(view, value):
-            hint = _beside(view, value) or "a name on the hub is written org/name"
-            view.error("model-missing", f"the {what} folder {value} is not there", where, hint)
+            near = _beside(view, value) or "a name on the hub is written org/name"
+            view.error("model-missing", f"the {what} folder {value} is not there", where, near)
         return
     if not path.is_dir():
         if path.suffix == ".gguf":
-            hint = "convert it first with an `export` stage (`source:`)"
-            view.error("model-missing", f"{value} is a GGUF file, not a checkpoint folder", where, hint)
+            words = "convert it first with an `export` stage (`source:`)"
+            view.error("model-missing", f"{value} is a GGUF file, not a checkpoint folder", where, words)
         elif looks_like_path(view, value):
             view.error("model-missing", f"{value} is a file, not a folder with a {what}", where)
         return
     if (path / config).is_file():
         _length(view, key, path)
         return
-    None
+    hint: str | None = None
     if what == "model" and (path / "adapter_config.json").is_file():
         hint = "it is an adapter: give its base model here, and this folder under `adapter_name_or_path`"
     elif what == "adapter" and (path / "config.json").is_file():
