@@ -58,11 +58,10 @@ class LlamaFactory(Engine):
         """Put the training folder in order, so that LLaMA-Factory goes on from its last whole checkpoint.
 
         train.yaml stays as it is. Where LLaMA-Factory cannot go on (`save_only_model`, reward
-        models) the training starts from nothing.
+        models) the training starts from nothing. Of a training that was already at its end the
+        last steps are done again; ask `finished` first.
         """
         training = job.folder / places.TRAINING
-        if self.finished(job):
-            return "the finished training"
         given = places.block(job.config)
         last = None
         if settings.resumable(given):

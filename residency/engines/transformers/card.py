@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ from residency.files import read_json, sha256_file
 LIBRARIES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "llamafactory")
 HASHED = 1 << 30
 """Data files up to this size are hashed for the card."""
+PRIVATE = ("env", "output_dir", "dataset_dir", "media_dir", "cache_dir", "use_cpu")
+"""Keys that say where it ran, not what it did."""
 # SPDX names as the hub spells them.
 LICENCES = (
     (r"apache[- ]?(license,? version )?2(\.0)?", "apache-2.0"),
@@ -141,7 +142,7 @@ def _data(path: Path) -> str:
 def _shareable(value: Any) -> Any:
     """A recipe without the folders of the machine it ran on, nor what stands under `env`."""
     if isinstance(value, Mapping):
-        return {key: _shareable(item) for key, item in value.items() if key != "env"}
+        return {key: _shareable(item) for key, item in value.items() if key not in PRIVATE}
     if isinstance(value, list):
         return [_shareable(item) for item in value]
     if isinstance(value, str) and value.startswith("/"):
@@ -176,8 +177,3 @@ def _yaml(path: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def describe(value: Mapping[str, Any]) -> str:
-    """A short JSON text, for logs."""
-    return json.dumps(value, ensure_ascii=False, default=str)

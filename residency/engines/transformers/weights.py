@@ -196,6 +196,7 @@ def tidy(folder: Path) -> None:
     path = folder / "tokenizer_config.json"
     if path.is_file():
         config = hf_folder.read_json(path)
+        config.pop("is_local", None)
         if config.get("tokenizer_class") == "TokenizersBackend":
             config["tokenizer_class"] = "PreTrainedTokenizerFast"
             path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
