@@ -197,7 +197,8 @@ def _contents(record: StageRecord, folder: Path, reader: _Reader) -> None:
     """What lies in the stage's folder."""
     outputs = folder / "outputs"
     record.config = reader.yaml(folder / "stage.yaml")
-    record.command = reader.text(folder / "command.txt").strip()
+    commands = reader.text(folder / "command.txt").splitlines()
+    record.command = "\n".join(line for line in commands if not line.startswith("#")).strip()
     record.curve = _curve(reader.rows(folder / "metrics.jsonl"))
     results = reader.json(outputs / "results.json")
     listed = results.get("scores")

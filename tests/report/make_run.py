@@ -218,7 +218,9 @@ def make_run(
         (folder / "log.txt").write_text(
             f"{name}: started\n{name}: \x1b[32mworking\x1b[0m\n", encoding="utf-8"
         )
-        (folder / "command.txt").write_text(f"python -m residency.stages.{kind}.main stage.yaml\n")
+        (folder / "command.txt").write_text(
+            f"# Stage {name}\npython -m residency.stages.{kind}.main stage.yaml\n"
+        )
         if kind == "export":
             state["outputs"] = {"model": "outputs/model"}
         if kind == "data":

@@ -35,6 +35,7 @@ def test_a_run_that_went_well(done: Path) -> None:
     assert [s.n for s in before.scores] == [100, 100]
     assert len(before.samples) == 200
     assert (sft.attempts, sft.resumed_from) == (2, "checkpoint-40")
+    assert data.command == "python -m residency.stages.data.main stage.yaml"
     assert record.stages[0].seconds == 19.2, "a reused stage shows the time that it once took"
 
 

@@ -1,0 +1,1 @@
+"""How fast the launcher is, against goals and against doing the same by hand: `python -m benchmarks.run`."""
