@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from residency.cli.options import apply_environment
@@ -27,6 +28,7 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
 def prepare(arguments: argparse.Namespace) -> Plan | int:
     """The plan of the recipe that the command line names, or an exit code when it is wrong."""
     from residency.recipe.render import render
+    from residency.run.rundir import previous_parts
     from residency.run.store import Store
 
     apply_environment(arguments)
@@ -44,6 +46,7 @@ def prepare(arguments: argparse.Namespace) -> Plan | int:
         checked.recipe,
         checked.stages,
         store=Store(runs_dir()),
+        previous=partial(previous_parts, runs_dir(), checked.recipe.name),
         hashes=FileHashes(cache_dir() / "hashes.json"),
         selection=Selection(arguments.only, arguments.start, arguments.fresh),
         profiles=arguments.profile,

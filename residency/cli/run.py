@@ -34,4 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     result = execute(
         plan, runs=runs_dir(), view=view, command=["launch.py", *sys.argv[1:]], dry_run=arguments.dry_run
     )
+    if not arguments.dry_run:
+        from residency.report.summary import finish
+
+        print(finish(result.run_dir))
     return result.exit_code

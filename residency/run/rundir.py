@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
@@ -15,7 +15,7 @@ from typing import Any
 
 from residency import files
 from residency.errors import RecipeInvalid
-from residency.run import procs
+from residency.run import procs, state
 from residency.run.state import jsonable
 
 FILE = "run.json"
@@ -132,6 +132,15 @@ def _point(link: Path, target: Path) -> None:
     part.unlink(missing_ok=True)
     part.symlink_to(target)
     os.replace(part, link)
+
+
+def previous_parts(runs: Path, name: str, stage: str) -> Mapping[str, str] | None:
+    """The parts of a stage's fingerprint in the recipe's latest run, or None."""
+    try:
+        found = state.load(runs / folder_name(name) / LATEST / "stages" / folder_name(stage))
+    except state.Unreadable:
+        return None
+    return found.parts if found else None
 
 
 def all_runs(runs: Path) -> Iterator[tuple[Path, RunRecord]]:

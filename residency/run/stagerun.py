@@ -101,6 +101,14 @@ class StageRun:
         self._next_progress = self._next_log = self._began
         self._last_log: object = None
         self._last_progress = Progress()
+        if resumed is not None and stage.engine.finished(stage.job):
+            # Cut off between its last step and its verification: there is nothing left to run.
+            self._take_metrics()
+            try:
+                self._accept(self._verify())
+                return self._close("done")
+            except ResidencyError as error:
+                return self._fail(error)
         self._running = self._context.executor.start(self._task(env))
         return None
 
