@@ -45,7 +45,7 @@ def parse(text: str, found: Diagnostics) -> Override | None:
     at = 0
     while at < len(text) and text[at] != "=":
         match = _SEGMENT.match(text, at)
-        if match is None or match.end() == at or (at == 0) == text.startswith(".", at):
+        if match is None or (text[at] in ".[" if at == 0 else text[at] not in ".["):
             break
         _, single, index, _ = match.groups()
         part = next(str(group) for group in match.groups() if group is not None)

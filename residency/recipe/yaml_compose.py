@@ -186,7 +186,7 @@ class Composer:
             return False
         written = "!!" + tag.removeprefix(_CORE) if tag.startswith(_CORE) else tag
         if tag in _SCALAR_TAGS:
-            message = f"`{event.value}` is no {tag.removeprefix(_CORE)}"
+            message = f"`{getattr(event, 'value', 'this')}` is no {tag.removeprefix(_CORE)}"
         else:
             message = f"the tag `{written}` is not allowed: a recipe holds plain values alone"
         self._found.add(
