@@ -126,7 +126,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
             package = function.partition(".")[0]
             if package not in (*TRUSTED, *context.trust):
                 found.add(
-                    "untrusted-code",
+                    "untrusted",
                     f"the task {name} calls {function}",
                     where,
                     hint=f"if you trust it, add `--trust {package}` to the command line",

@@ -113,7 +113,7 @@ def test_good(check: Check, tmp_path: Path) -> None:
         ),
         (
             "model: o/m\ntasks: [mmlu]\nlm_eval:\n  trust_remote_code: true\n",
-            "untrusted-code",
+            "untrusted",
             4,
             "--trust o/m",
         ),
@@ -220,7 +220,7 @@ def test_trust(check: Check, tmp_path: Path) -> None:
     (folder / "a.yaml").write_text("task: a\nprocess_results: !function os.path.join\n")
     (found,) = check("model: o/m\ntasks: [a]\n", project=tmp_path)
     assert (found.code, found.hint) == (
-        "untrusted-code",
+        "untrusted",
         "if you trust it, add `--trust os` to the command line",
     )
     assert check("model: o/m\ntasks: [a]\n", trust=("os",), project=tmp_path) == []

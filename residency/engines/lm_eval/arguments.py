@@ -153,7 +153,7 @@ def check(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         if asked and str(config.get("model")) not in context.trust:
             path = ("lm_eval", key) if key in given else ("lm_eval", "model_args", key)
             found.add(
-                "untrusted-code",
+                "untrusted",
                 f"{key} lets code run that comes with the model or the task",
                 where(*path),
                 hint=f"if you trust it, add `--trust {config.get('model')}` to the command line",
