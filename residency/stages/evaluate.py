@@ -67,7 +67,7 @@ class Evaluate(StageKind):
         )
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
-        """Tasks that exist, a readable data file for each that needs one, a model, a sane limit."""
+        """Tasks that exist, a readable data file for each that needs one, a model, a limit."""
         starts = places.roots(recipe.folder, context.project)
         for key in ("model", "adapter"):
             _check_model(recipe, key, starts, found)
@@ -86,13 +86,13 @@ def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diag
     needed = "config.json" if key == "model" else "adapter_config.json"
     if path is None and places.is_path(value):
         found.add(
-            f"{key}-not-found",
+            f"{key}-missing",
             f"there is no folder {places.place(value, starts)}",
             node,
             hint="a name on the hub is `owner/name`",
         )
     elif path is not None and not (path / needed).is_file():
-        found.add(f"{key}-not-found", f"{path} holds no {needed}", node, hint=_inside(path, needed))
+        found.add(f"{key}-missing", f"{path} holds no {needed}", node, hint=_inside(path, needed))
 
 
 def _inside(path: Path, needed: str) -> str | None:
@@ -126,7 +126,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
             package = function.partition(".")[0]
             if package not in (*TRUSTED, *context.trust):
                 found.add(
-                    "untrusted-code",
+                    "untrusted",
                     f"the task {name} calls {function}",
                     where,
                     hint=f"if you trust it, add `--trust {package}` to the command line",
@@ -179,7 +179,7 @@ def _check_data(
         elif not places.is_token(given):
             path = places.find(given, starts)
             if path is None or not path.is_file():
-                found.add("data-file-missing", f"there is no file {places.place(given, starts)}", node)
+                found.add("data-missing", f"there is no file {places.place(given, starts)}", node)
             elif tasks[name].questions:
                 _check_rows(path, tasks[name].labels, node, found)
 
@@ -228,19 +228,16 @@ def _check_rows(path: Path, labels: tuple[str, ...], node: Node, found: Diagnost
 
 
 def _check_limit(recipe: Recipe, found: Diagnostics) -> None:
-    for path in (("limit",), ("lm_eval", "limit")):
-        node = at(recipe.tree, path)
-        value = getattr(node, "value", None)
-        if node is None or value is None or places.is_token(value):
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or value <= 0 or (value >= 1 and value != int(value)):
-            found.add(
-                "bad-limit",
-                f"limit is {value!r}",
-                node,
-                hint="a number of questions from 1, or a share between 0 and 1; leave it out for all",
-            )
+    """What the schema of lm-eval's arguments lets pass: lm-eval would cut 2.5 down to 2."""
+    node = at(recipe.tree, ("lm_eval", "limit"))
+    value = getattr(node, "value", None)
+    if node is not None and isinstance(value, float) and value > 1 and value != int(value):
+        found.add(
+            "out-of-range",
+            f"limit is {value}",
+            node,
+            hint="a number of questions from 1, or a share between 0 and 1; leave it out for all",
+        )
 
 
 def _check_template(recipe: Recipe, starts: tuple[Path, ...], found: Diagnostics) -> None:

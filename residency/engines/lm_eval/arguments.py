@@ -11,7 +11,7 @@ from residency.engines.base import CheckContext
 from residency.engines.lm_eval import places
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
-from residency.recipe.nodes import at, key_span
+from residency.recipe.nodes import key_span
 
 BATCH_CPU = 8
 """Requests a batch on a CPU. Measured with a 135M model and 320-token questions on 2 cores, bfloat16:
@@ -153,7 +153,7 @@ def check(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         if asked and str(config.get("model")) not in context.trust:
             path = ("lm_eval", key) if key in given else ("lm_eval", "model_args", key)
             found.add(
-                "untrusted-code",
+                "untrusted",
                 f"{key} lets code run that comes with the model or the task",
                 where(*path),
                 hint=f"if you trust it, add `--trust {config.get('model')}` to the command line",
@@ -186,16 +186,3 @@ def check(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
             where("adapter"),
             hint="merge it with an `export` stage, or use `model: hf`",
         )
-    size = at(recipe.tree, ("lm_eval", "batch_size"))
-    if size is not None and not _batch_size(given["batch_size"]):
-        found.add(
-            "bad-value",
-            f"batch_size is {given['batch_size']!r}",
-            size,
-            hint="a number from 1, or `auto`",
-        )
-
-
-def _batch_size(value: Any) -> bool:
-    text = str(value)
-    return text.partition(":")[0] == "auto" or (text.isdecimal() and int(text) >= 1)

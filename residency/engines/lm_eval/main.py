@@ -137,10 +137,10 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
         confirm_run_unsafe_code=config.confirm_run_unsafe_code,
     )
     kept.close()
-    if found is not None:
-        too_long = keeper.too_long
-        if getattr(lm, "world_size", 1) > 1:
-            print("prompts longer than the context are counted on the first process only", flush=True)
+    too_long = keeper.too_long
+    if lm.world_size > 1:
+        too_long = set().union(*(lm.gather_object(too_long, dst=0) or ()))
+    if found is not None and rank == 0:
         write(stage, folder, loaded["tasks"], found, too_long, limit=config.limit or config.samples)
 
 
@@ -259,6 +259,10 @@ def main(argv: Sequence[str]) -> int:
         print("usage: python -m residency.engines.lm_eval.main stage.yaml", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING)
+    # Said to each user of a `custom_dataset`, and of use to none of ours.
+    logging.getLogger("lm_eval.api.task").addFilter(
+        lambda row: "Custom kwargs can be" not in row.getMessage()
+    )
     path = Path(argv[0]).absolute()
     stage = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
