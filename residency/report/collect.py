@@ -290,17 +290,12 @@ def _folder(entry: Mapping[str, Any], run_dir: Path) -> Path | None:
     return next((path.resolve() for path in candidates if path.is_dir()), None)
 
 
-def _alive(state: Mapping[str, Any]) -> bool:
-    pid = integer(state.get("pid"))
-    if not pid or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
+def _alive(record: Mapping[str, Any]) -> bool:
+    """Whether the process that a run.json or a state.json names still runs."""
+    from residency.run import procs
+
+    pid = integer(record.get("pid"))
+    return bool(pid and pid > 0 and procs.alive(pid, text(record.get("pid_started")) or None))
 
 
 def _command(value: Any) -> str:

@@ -206,7 +206,7 @@ def make_run(
             "attempts": 2 if name == "sft" else 1,
             "resumed_from": "checkpoint-40" if name == "sft" else None,
             "pid": 2**22 + 5,
-            "pid_started": 0,
+            "pid_started": None,
             "exit": 0 if status == "done" else 1 if status == "failed" else None,
             "outputs": {},
             "metrics": {},

@@ -12,6 +12,7 @@ from residency.errors import Missing
 from residency.report.collect import collect, read_funnels
 from residency.report.html import page
 from residency.report.scores import sample, score
+from residency.run import procs
 
 
 def states(run_dir: Path) -> dict[str, str]:
@@ -81,9 +82,13 @@ def test_a_killed_run_is_interrupted(killed: Path) -> None:
 def test_a_run_whose_launcher_lives_is_running(tmp_path: Path) -> None:
     run_dir = make_run(tmp_path, outcome="killed")
     state = run_dir / "stages" / "sft" / "state.json"
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"pid": os.getpid(), "pid_started": None}))
+    living = {"pid": os.getpid(), "pid_started": procs.started(os.getpid())}
+    state.write_text(json.dumps(json.loads(state.read_text()) | living))
     record = collect(run_dir)
     assert (record.status, record.stages[3].status) == ("running", "running")
+    another = {"pid": os.getpid(), "pid_started": "a process of this number before"}
+    state.write_text(json.dumps(json.loads(state.read_text()) | another))
+    assert collect(run_dir).status == "interrupted"
 
 
 @pytest.mark.parametrize(

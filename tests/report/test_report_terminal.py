@@ -291,6 +291,19 @@ def test_the_verb_writes_the_page(done: Path, tmp_path: Path, capsys: pytest.Cap
     assert out.is_file()
 
 
+def test_the_verb_finds_a_run_by_name(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from residency.cli.main import main
+
+    monkeypatch.setenv("RESIDENCY_RUNS", str(done.parent.parent))
+    out = tmp_path / "page.html"
+    assert main(["report", "quickstart", "-o", str(out)]) == 0
+    assert "quickstart · done" in out.read_text(encoding="utf-8")
+    assert main(["report", "quickstrat"]) == 2
+    assert "did you mean quickstart" in capsys.readouterr().err
+
+
 DURATIONS = {0.04: "0.0 s", 9.96: "10 s", 59.6: "1:00", 185: "3:05", 3729: "1:02:09", 270000: "3 d 3 h"}
 NUMBERS = {0.0: "0", 12431: "12,431", 9e-5: "9e-5", 1.5e-4: "1.5e-4", 0.41234: "0.4123", 12345.6: "12,346"}
 
