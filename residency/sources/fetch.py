@@ -165,19 +165,17 @@ def _mirrored(wanted: Source, store: Cache, mirror: Path) -> tuple[Path, From]:
 def _mirrored_distribution(folder: Path, name: str, version: str, kind: str | None) -> Path | None:
     """A wheel (before an sdist, unless `kind` says which) of that version in a mirror."""
 
-    def plain(text: str) -> str:
-        return re.sub(r"[-_.]+", "-", text).lower()
-
-    start = plain(f"{name}-{version}")
+    spelt = re.sub(r"[-_.]+", "[-_.]+", name)
+    folder_name = re.compile(spelt, re.IGNORECASE)
+    file_name = re.compile(rf"{spelt}-{re.escape(version)}(-.*\.whl|\.tar\.\w+|\.zip|\.tgz)", re.IGNORECASE)
     found = []
-    for path in sorted([*folder.glob("*"), *folder.glob("*/*/*")]):
+    for path in sorted([*folder.glob("*"), *folder.glob(f"*/{version}/*")]):
         below = path.relative_to(folder).parts
-        if not path.is_file() or (len(below) == 3 and (plain(below[0]), below[1]) != (plain(name), version)):
+        if not path.is_file() or not file_name.fullmatch(path.name):
+            continue
+        if len(below) > 1 and not folder_name.fullmatch(below[0]):
             continue
         wheel = path.suffix == ".whl"
-        rest = plain(path.name)[len(start) :]
-        if not plain(path.name).startswith(start) or not re.match(r"-(tar|zip|tgz|py|cp|pp|\d+-)", rest):
-            continue
         if kind is None or wheel == (kind == "wheel"):
             found.append((not wheel, path))
     return min(found)[1] if found else None

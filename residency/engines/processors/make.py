@@ -87,6 +87,13 @@ class Maker:
                 return False
         return True
 
+    def _read(self, name: str, rows: Iterator[Row]) -> Iterator[Row]:
+        """The rows as they are read, counted for the live view: much may be read before one comes out."""
+        for n, row in enumerate(rows, 1):
+            if n % 1000 == 0:
+                self.notes.progress(f"reading for {name}: {n:,} rows")
+            yield row
+
     def _shown(self, name: str, rows: Iterator[_T]) -> Iterator[_T]:
         """The rows, counted for the live view."""
         for n, row in enumerate(rows, 1):
@@ -102,11 +109,13 @@ class Maker:
         else:
             read = _Counted(Report())
             steps.append(("residency.rows.read.rows_of", {}, read))
-            rows = read.out(self._rows(dataset, read.report))
+            rows = self._read(dataset.name, read.out(self._rows(dataset, read.report)))
         for step, function in loaded:
             counted = _Counted(Report())
             steps.append((step.function, step.args, counted))
             rows = counted.out(_guard(step, _call(step, function, counted.into(rows), counted.report)))
+            if len(steps) == 1:
+                rows = self._read(dataset.name, rows)
         return rows
 
     def _rows(self, dataset: Dataset, report: Report) -> Iterator[Row]:
@@ -201,7 +210,7 @@ def _guard(step: Step, rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def _in_format(rows: Iterator[Row], format: str, report: Report) -> Iterator[tuple[Row, bytes]]:
-    """The rows in the dataset's format, each with its line of JSON; those that cannot be brought into it are dropped."""
+    """The rows in the dataset's format, each with its line of JSON; the others are dropped."""
     for row in rows:
         report.read += 1
         try:
@@ -219,9 +228,8 @@ def _why_empty(processors: list[dict[str, Any]], formatted: Report) -> str:
     lines = []
     for step in [*processors, {"function": "the format", **formatted.to_json()}]:
         why = "; ".join(f"{d['n']} {d['reason']}" for d in step["dropped"][:3])
-        lines.append(
-            f"{step['function']} read {step['read']}, kept {step['kept']}{f' ({why})' if why else ''}"
-        )
+        said = f"{step['function']} read {step['read']}, kept {step['kept']}"
+        lines.append(f"{said} ({why})" if why else said)
     return ", then ".join(lines)
 
 
