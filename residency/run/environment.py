@@ -102,7 +102,7 @@ def check_no_secret(stage: PlannedStage, environ: Mapping[str, str], config_text
         for what, text in texts.items():
             if redactor.finds(text):
                 raise RecipeInvalid(
-                    f"stage {stage.name}: the value of {name} stands in {what}, and would be written to a file",
+                    f"stage {stage.name}: the value of {name} stands in {what}, which is written to a file",
                     f"name it instead, under env: only, as ${{secret:{name}}}",
                 )
 

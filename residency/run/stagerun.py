@@ -77,6 +77,8 @@ class StageRun:
             self.state = previous
             self.release()
             return "reused"
+        for part in self.folder.glob(".*.part"):
+            part.unlink()  # a launcher was killed while it wrote
         env = environment.added(stage, self._devices, self._context.environ)
         stagefiles.write(self.folder, stage, env)
         try:

@@ -72,6 +72,7 @@ class Supervisor:
         self.status = status
         self.lock = lock
         self.grace = grace
+        self.leftover = min(LEFTOVER_SECONDS, grace)
         self.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self.folder = LineFolder(
             Redactor(os.environ[name] for name in secrets if name in os.environ), time.monotonic()
@@ -215,9 +216,9 @@ class Supervisor:
                     if not select.select([out], [], [], 0)[0] or not self.read(out):
                         watched.remove(out)
                     continue
-                leftovers_until = leftovers_until or now + LEFTOVER_SECONDS
+                leftovers_until = leftovers_until or now + self.leftover
                 if now >= leftovers_until:
-                    self.stop(LEFTOVER_SECONDS)
+                    self.stop(self.leftover)
             if self.kill_at is not None and now >= self.kill_at:
                 self.send(signal.SIGKILL)
                 time.sleep(0.02)
