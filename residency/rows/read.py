@@ -124,10 +124,10 @@ def _array(path: Path, text: str, stream: IO[str], report: Report) -> Iterator[R
         while at < len(text) and (text[at].isspace() or (text[at] == "," and not comma and number)):
             comma = comma or text[at] == ","
             at += 1
-        if at < len(text) and text[at] == "]":
+        if at < len(text) and text[at] == "]" and not comma:
             return
         value, end = None, -1
-        if at < len(text):
+        if at < len(text) and (comma or not number):
             try:
                 value, end = decoder.raw_decode(text, at)
             except ValueError:
