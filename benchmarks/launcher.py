@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.timing import LAUNCH, Result, environment, middle, once
+from benchmarks.timing import LAUNCH, PROJECT, Result, environment, middle, once
 
 RERUN_GOAL = 1.0
 """Seconds in which a run ends that has nothing to do."""
@@ -66,7 +66,9 @@ def _hand(recipe: Path, folder: Path, number: int) -> tuple[str, ...]:
 
 def _recipe(folder: Path) -> Path:
     """A plain LLaMA-Factory YAML with its data and a model of two layers."""
-    from tests.tiny_model import make_tiny_model
+    # Not as `tests.tiny_model`: some installed packages bring a `tests` of their own.
+    sys.path.insert(0, str(PROJECT / "tests"))
+    from tiny_model import make_tiny_model
 
     model = make_tiny_model(folder / "model")
     (folder / "toy.json").write_text(json.dumps(ROWS), encoding="utf-8")
