@@ -108,7 +108,11 @@ def set_param(
         given = merge(long, value, keep_place=True)
     else:
         entries = dict(long.entries)
-        inferred = type_of(long.get("default"))
+        before = long.get("default")
+        inferred = type_of(before)
+        if _is_null(value) and not _is_null(before) and ("type" in entries or inferred):
+            found.add("wrong-type", f"the parameter `{name}` cannot be null", value.via or value.span)
+            return
         if "type" not in entries and inferred is not None:
             # The type that the recipe's own default shows holds for every value.
             span = long.entries["default"].value.span
@@ -148,6 +152,10 @@ def type_of(node: Node | None) -> str | None:
     if isinstance(value, int):
         return "integer"
     return "number" if isinstance(value, float) else "string"
+
+
+def _is_null(node: Node | None) -> bool:
+    return isinstance(node, Scalar) and node.value is None
 
 
 def _declaration(below: Node, above: Node) -> Node:

@@ -148,8 +148,8 @@ def _cells(line: str) -> list[tuple[str, int]]:
             size = TAB - column % TAB
             cells.append((" " * size, size))
         else:
-            size = _width(character)
-            cells.append((character if character.isprintable() or size == 0 else "�", size))
+            seen = character if character.isprintable() or _width(character) == 0 else "�"
+            cells.append((seen, _width(seen)))
         column += cells[-1][1]
     return cells
 

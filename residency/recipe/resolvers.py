@@ -37,7 +37,9 @@ def call(name: str, arguments: Sequence[Any], caller: Caller) -> Node:
     entry = _RESOLVERS.get(name)
     if entry is None:
         hint = did_you_mean(name, _RESOLVERS)
-        if hint is None:
+        if "." in name and name.split(".")[0] != "oc":
+            hint = "a `:` calls a resolver; for the value of a key leave it and what follows out"
+        elif hint is None:
             hint = "there are " + ", ".join(f"`{known}`" for known in _RESOLVERS)
         raise Failed("bad-interpolation", f"there is no resolver `{name}`", hint=hint)
     function, least, most, usage = entry
