@@ -179,7 +179,7 @@ def _check_data(
         elif not places.is_token(given):
             path = places.find(given, starts)
             if path is None or not path.is_file():
-                found.add("data-missing", f"there is no file {places.place(given, starts)}", node)
+                found.add("missing-file", f"there is no file {places.place(given, starts)}", node)
             elif tasks[name].questions:
                 _check_rows(path, tasks[name].labels, node, found)
 

@@ -68,16 +68,6 @@ class Sft(StageKind):
         block = recipe.tree.get(BLOCK)
         if not isinstance(block, Tree):
             return  # said by the schema
-        for key in ("dataset", "eval_dataset"):
-            outer, inner = recipe.tree.entries.get(key), block.entries.get(key)
-            if outer is not None and inner is not None:
-                found.add(
-                    "conflicting-keys",
-                    f"`{key}` stands here and under `{BLOCK}:`",
-                    inner.key_span,
-                    hint=f"keep the one at the top level, which also takes outputs of other stages: `{key}:`",
-                    notes=(("also given here", outer.key_span),),
-                )
         train = block.get("do_train")
         if train is not None and getattr(train, "value", None) is False:
             found.add(

@@ -96,7 +96,7 @@ def test_good(check: Check, tmp_path: Path) -> None:
         ("model: o/m\ntasks: [pubmedqa]\n", "missing-task-data", 2, "data: {pubmedqa: PATH}"),
         (
             "model: o/m\ntasks: [pubmedqa]\ndata: {pubmedqa: gone.jsonl}\n",
-            "data-missing",
+            "missing-file",
             3,
             "gone.jsonl",
         ),

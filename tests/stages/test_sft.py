@@ -80,11 +80,6 @@ def test_unknown_dataset_is_left_to_the_check(project: Path) -> None:
     assert KIND.inputs(config, project, project).files == ()
 
 
-def test_dataset_given_twice(project: Path) -> None:
-    config = {"kind": "sft", "dataset": "toy", "llamafactory": {"dataset": "toy"}}
-    assert check(config, project) == [("conflicting-keys", "`dataset` stands here and under `llamafactory:`")]
-
-
 def test_trains_nothing(project: Path) -> None:
     config = {"kind": "sft", "dataset": "toy", "llamafactory": {"do_train": False}}
     assert [code for code, _ in check(config, project)] == ["trains-nothing"]
