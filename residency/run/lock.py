@@ -116,11 +116,8 @@ def _sources(stage: PlannedStage) -> dict[str, Any]:
     """The stage's sources as the recipe names them, with what the stage recorded of them."""
     config = stage.job.config
     named = config.get("sources")
-    found = (
-        {str(n): dict(s) for n, s in named.items() if isinstance(s, Mapping)}
-        if isinstance(named, Mapping)
-        else {}
-    )
+    pairs = named.items() if isinstance(named, Mapping) else ()
+    found = {str(name): dict(source) for name, source in pairs if isinstance(source, Mapping)}
     if isinstance(config.get("source"), Mapping):
         found["source"] = dict(config["source"])
     for name, facts in _recorded(stage).items():
@@ -129,17 +126,13 @@ def _sources(stage: PlannedStage) -> dict[str, Any]:
 
 
 def _recorded(stage: PlannedStage) -> dict[str, dict[str, Any]]:
-    """Hashes and licences that a stage left in outputs/report.json or in its final figures."""
+    """Hashes and licences that a stage left in its report."""
     found: dict[str, dict[str, Any]] = {}
-    for where in (
-        _json(stage.folder / "outputs" / "report.json"),
-        _json(stage.folder / "state.json").get("metrics"),
-    ):
-        if not isinstance(where, Mapping):
-            continue
-        several = where.get("sources")
+    for path in (stage.folder / "outputs" / "report.json", stage.folder / "report.json"):
+        report = _json(path)
+        several = report.get("sources")
         pairs = list(several.items()) if isinstance(several, Mapping) else []
-        for name, facts in [*pairs, ("source", where.get("source"))]:
+        for name, facts in [*pairs, ("source", report.get("source"))]:
             if isinstance(facts, Mapping):
                 kept = {k: facts[k] for k in ("url", "member", "sha256", "bytes", "licence") if facts.get(k)}
                 found[str(name)] = found.get(str(name), {}) | kept

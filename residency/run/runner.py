@@ -264,6 +264,9 @@ class _Run:
             self._release(stage)
             stage.reason = "finished in the meantime"
             self._reused(stage)
+        elif ended is not None:
+            self._ended(stage.name, run, ended)
+            return
         elif run.state is not None and run.state.resumed_from:
             self.view.message(f"stage {stage.name} goes on from {run.state.resumed_from}")
         self.record.save(self.run_dir)

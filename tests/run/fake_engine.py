@@ -39,6 +39,14 @@ class FakeEngine(Engine):
         kept = files.read_json(job.folder / "checkpoint.json")
         return f"step {kept['step']}" if kept else None
 
+    def finished(self, job: Job) -> bool:
+        kept = files.read_json(job.folder / "checkpoint.json")
+        return (
+            bool(kept)
+            and kept["step"] == job.config.get("steps", 5)
+            and (job.outputs / "result.txt").is_file()
+        )
+
     def _rows(self, job: Job) -> list[dict[str, Any]]:
         try:
             text = (job.folder / "steps.jsonl").read_text()

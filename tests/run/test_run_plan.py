@@ -130,6 +130,22 @@ def test_steps_done_twice_are_logged_once(runs: Path, heard: Heard) -> None:
     assert (folder / "outputs/result.txt").read_text() == expected([4])
 
 
+def test_work_that_was_done_before_its_verification_is_taken_over(runs: Path, heard: Heard) -> None:
+    """Killed between the engine's last step and the launcher's look at it."""
+    result = run(runs, heard, {"a": {"steps": 3}})
+    folder = folder_of(result, "a")
+    found = state_of(result, "a")
+    found.status, found.outputs, found.files, found.metrics = "running", {}, {}, {}
+    found.save(folder)
+    log = (folder / "log.txt").read_text()
+    view = Heard()
+    again = run(runs, view, {"a": {"steps": 3}, "b": {"steps": 1}})
+    assert again.status == "done"
+    assert view.stages[-4:] == [("a", "running"), ("a", "done"), ("b", "running"), ("b", "done")]
+    assert (folder / "log.txt").read_text().count("step") == log.count("step") + 1, "nothing is done twice"
+    assert state_of(again, "a").metrics["steps"] == 3
+
+
 def test_exit_0_without_the_work_is_a_failure(runs: Path, heard: Heard) -> None:
     result = run(runs, heard, {"a": {"lazy": True}})
     assert result.exit_code == 4
