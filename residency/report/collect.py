@@ -187,6 +187,8 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: b
     )
     if record.seconds is None:
         record.seconds = number(state.get("seconds"))
+    if status in ("waiting", "running", "skipped"):
+        record.seconds = record.seconds or None
     # A stage that was not run in this run shows nothing of what an older run left there.
     if folder and status not in ("waiting", "skipped"):
         _contents(record, folder, reader)
@@ -288,7 +290,7 @@ def _settle(record: RunRecord, *, alive: bool) -> None:
             record.status = "done"
         else:
             record.status = "interrupted"
-    if record.seconds is None:
+    if not record.seconds:
         times = [stage.seconds for stage in record.stages if stage.seconds and not stage.reused]
         record.seconds = sum(times) if times else None
 

@@ -39,10 +39,9 @@ def _funnel(funnel: Funnel) -> Markup:
         rows.append(_bar("kept", funnel.kept, 0, funnel.kept, whole, "kept"))
     note = None
     if funnel.read is not None and funnel.kept is not None and funnel.read - gone != funnel.kept:
-        # One record may give several rows, so this is no fault, but it should not puzzle.
-        note = tag(
-            "p", "Read less dropped is not kept: one record may give several rows.", class_="quiet small"
-        )
+        rest = funnel.read - gone - funnel.kept
+        said = f"{rest:,} more were not needed." if rest > 0 else "One record may give several rows."
+        note = tag("p", said, class_="quiet small")
     return tag("div", tag("h4", funnel.name), tag("div", rows, class_="bars"), note, class_="funnel")
 
 
