@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.errors import Missing
-from residency.report.model import Funnel, RunRecord, StageRecord
+from residency.report.model import DataFile, Funnel, RunRecord, StageRecord
 from residency.report.scores import integer, number, sample, score, text
 
 LOG_TAIL = 4000
@@ -187,6 +187,8 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: b
     )
     if record.seconds is None:
         record.seconds = number(state.get("seconds"))
+    if status in ("waiting", "running", "skipped"):
+        record.seconds = record.seconds or None
     # A stage that was not run in this run shows nothing of what an older run left there.
     if folder and status not in ("waiting", "skipped"):
         _contents(record, folder, reader)
@@ -209,10 +211,8 @@ def _contents(record: StageRecord, folder: Path, reader: _Reader) -> None:
     if record.scores:
         rows = reader.rows(outputs / "samples.jsonl")
         record.samples = [sample(row, position) for position, row in enumerate(rows)]
-    for path in (outputs / "report.json", folder / "report.json"):
-        if funnels := read_funnels(reader.json(path)):
-            record.funnels = funnels
-            break
+    made = reader.json(outputs / "report.json")
+    record.funnels, record.files = read_funnels(made), read_files(made)
     if record.status in ("failed", "interrupted", "running"):
         record.log_tail = reader.tail(folder / "log.txt", LOG_TAIL)
 
@@ -234,24 +234,37 @@ def _curve(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read_funnels(report: Mapping[str, Any]) -> list[Funnel]:
-    """The counts of a data stage's report.json, one funnel for each dataset or step."""
-    if "read" in report or "kept" in report:
-        return [_funnel("rows", report)]
+    """The counts of a data stage's report.json: one funnel for each processor of each dataset.
+
+    A processor that took nothing away has none, unless its dataset would have none at all.
+    """
     found = []
-    for key in ("sources", "datasets", "steps"):
-        part = report.get(key)
-        named = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
-        for name, counts in named:
-            if not isinstance(counts, dict):
-                continue
-            label = text(counts.get("name")) or text(counts.get("step")) or str(name)
-            inner = counts.get("steps") or counts.get("process")
-            if isinstance(inner, list) and inner:
-                for position, step in enumerate(s for s in inner if isinstance(s, dict)):
-                    title = text(step.get("name")) or text(step.get("fn")) or f"step {position + 1}"
-                    found.append(_funnel(f"{label}: {title}", step))
-            elif "read" in counts or "kept" in counts:
-                found.append(_funnel(label, counts))
+    for name, dataset in _mapping(report.get("datasets")).items():
+        dataset = _mapping(dataset)
+        steps = dataset.get("processors")
+        counted = [
+            (f"{name}: {text(step.get('function')) or 'read'}", step)
+            for step in (steps if isinstance(steps, list) else [])
+            if isinstance(step, dict)
+        ]
+        counted.append((f"{name}: put into its format", _mapping(dataset.get("formatted"))))
+        funnels = [
+            _funnel(title, counts) for title, counts in counted if "read" in counts or "kept" in counts
+        ]
+        telling = [funnel for funnel in funnels if funnel.dropped or funnel.read != funnel.kept]
+        found += telling or funnels[:1]
+    return found
+
+
+def read_files(report: Mapping[str, Any]) -> list[DataFile]:
+    """The files that a data stage made, by its report.json."""
+    found = []
+    for dataset in _mapping(report.get("datasets")).values():
+        files = _mapping(dataset).get("files")
+        for file in files if isinstance(files, list) else []:
+            if isinstance(file, dict) and (rows := integer(file.get("rows"))) is not None:
+                labels = {text(k): n for k, v in _mapping(file.get("labels")).items() if (n := integer(v))}
+                found.append(DataFile(text(file.get("name")), rows, labels))
     return found
 
 
@@ -277,7 +290,7 @@ def _settle(record: RunRecord, *, alive: bool) -> None:
             record.status = "done"
         else:
             record.status = "interrupted"
-    if record.seconds is None:
+    if not record.seconds:
         times = [stage.seconds for stage in record.stages if stage.seconds and not stage.reused]
         record.seconds = sum(times) if times else None
 

@@ -200,11 +200,20 @@ def compare(
             note=note,
         )
 
+    def bootstrapped(limits: tuple[float, float]) -> Comparison:
+        same = limits[0] == limits[1]
+        why = "every draw gave the same, so the interval says nothing of other questions" if same else None
+        return made(None if same else limits, "paired bootstrap", paired=True, note=why)
+
     def agrees(means: tuple[float, float]) -> bool:
         # The samples speak of this metric only when their mean is the score (which may be rounded).
         return abs(means[0] - before.value) < 1e-3 and abs(means[1] - after.value) < 1e-3
 
-    judged = pairs and all(b.correct is not None and a.correct is not None for b, a in pairs)
+    if pairs and metric == "macro_f1" and agrees((_f1(b for b, _ in pairs), _f1(a for _, a in pairs))):
+        return bootstrapped(f1_bootstrap(pairs, level))
+    # A bootstrapped score is no share of right answers, though it may be equal to one by chance.
+    shares = "bootstrap" not in (before.method, after.method)
+    judged = shares and pairs and all(None not in (b.correct, a.correct) for b, a in pairs)
     if judged and agrees(_means(pairs, lambda s: float(bool(s.correct)))):
         gained = sum(bool(a.correct and not b.correct) for b, a in pairs)
         lost = sum(bool(b.correct and not a.correct) for b, a in pairs)
@@ -219,9 +228,7 @@ def compare(
     in_samples = pairs and all(metric in b.values and metric in a.values for b, a in pairs)
     if in_samples and agrees(_means(pairs, lambda s: s.values[metric])):
         changes = [a.values[metric] - b.values[metric] for b, a in pairs]
-        return made(paired_bootstrap(changes, level), "paired bootstrap", paired=True)
-    if pairs and metric == "macro_f1" and agrees((_f1(b for b, _ in pairs), _f1(a for _, a in pairs))):
-        return made(f1_bootstrap(pairs, level), "paired bootstrap", paired=True)
+        return bootstrapped(paired_bootstrap(changes, level))
     if pairs:
         note = "the samples do not hold this metric"
     limits = unpaired(before, after)

@@ -24,6 +24,16 @@ class Funnel:
     """Reason → rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file that a data stage made."""
+
+    name: str
+    rows: int
+    labels: Mapping[str, int]
+    """Answer → rows, where the rows have answers to count."""
+
+
 @dataclass(slots=True)
 class StageRecord:
     """One stage of a run; whatever could not be read is empty."""
@@ -63,6 +73,7 @@ class StageRecord:
     adapter: str = ""
     lm_eval_version: str = ""
     funnels: Sequence[Funnel] = ()
+    files: Sequence[DataFile] = ()
     log_tail: str = ""
 
     @property

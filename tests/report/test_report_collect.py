@@ -31,8 +31,13 @@ def test_a_run_that_went_well(done: Path) -> None:
         "after": "done",
     }
     data, before, sft = (record.stages[i] for i in (1, 2, 3))
-    assert data.funnels[0].dropped["no abstract"] == 15168
-    assert (data.funnels[0].read, data.funnels[0].kept) == (30000, 2500)
+    first, second = data.funnels
+    assert first.dropped == {"no abstract": 15168}
+    assert (first.read, first.kept, second.read, second.kept) == (30000, 14832, 14832, 2500)
+    assert [(file.name, file.rows) for file in data.files] == [
+        ("study_questions_train", 400),
+        ("study_questions_test", 100),
+    ]
     assert [s.n for s in before.scores] == [100, 100]
     assert len(before.samples) == 200
     assert (sft.attempts, sft.resumed_from) == (2, "checkpoint-40")
@@ -149,11 +154,15 @@ def test_a_lost_loss_is_kept_as_such(tmp_path: Path) -> None:
     assert "The loss was not a number at step 101 and at 1 more." in page(collect(run_dir))
 
 
-def test_funnels_of_every_shape() -> None:
+def test_processors_that_dropped_nothing_show_no_funnel() -> None:
     one = {"read": 10, "kept": 8, "dropped": [{"reason": "empty", "n": 2, "examples": []}]}
-    assert read_funnels(one)[0].dropped == {"empty": 2}
-    named = read_funnels({"datasets": {"a": one, "b": {"steps": [one | {"fn": "processors.x"}]}}})
-    assert [f.name for f in named] == ["a", "b: processors.x"]
+    same = {"read": 10, "kept": 10, "dropped": []}
+    steps = [same | {"function": "processors.a"}, one | {"function": "processors.b"}]
+    found = read_funnels({"datasets": {"d": {"processors": steps, "formatted": same}}})
+    assert [(f.name, f.dropped) for f in found] == [("d: processors.b", {"empty": 2})]
+    assert [f.name for f in read_funnels({"datasets": {"d": {"processors": steps[:1]}}})] == [
+        "d: processors.a"
+    ]
     assert read_funnels({}) == []
 
 

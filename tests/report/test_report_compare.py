@@ -101,6 +101,16 @@ def test_macro_f1_is_compared_by_paired_bootstrap() -> None:
     assert 0.5 < found.low < second - first < found.high < 0.75
 
 
+def test_a_bootstrapped_score_is_never_taken_for_a_share() -> None:
+    none = answers("---" * 20, "ynm" * 20)
+    zero = replace(score(0.0, 0.0, 0.0, "macro_f1"), method="bootstrap")
+    found = compare("b", zero, none, "a", zero, none)
+    assert (found.p, found.gained, found.low) == (None, None, None)
+    assert "every draw gave the same" in str(found.note)
+    other = replace(zero, metric="rouge")
+    assert not compare("b", other, none, "a", other, none).paired
+
+
 def test_answers_that_nobody_judged_are_not_compared_as_right_or_wrong() -> None:
     before = [replace(sample(i, False), correct=None) for i in range(50)]
     found = compare("b", score(0.0), before, "a", score(0.0), before)

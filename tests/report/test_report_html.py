@@ -13,7 +13,7 @@ from residency.report.html import page, write_report
 from residency.report.markup import tag
 from residency.report.page import rails
 from residency.report.page.charts import Series, line_chart, smoothed, thinned, ticks
-from residency.report.page.samples import chosen, questions
+from residency.report.page.samples import _prompt, _shared, chosen, questions
 
 VOID = {"meta", "br", "hr", "input", "link", "img"}
 
@@ -79,7 +79,9 @@ def test_the_page_says_what_was_found(text: str) -> None:
         "public domain (NLM)",
         "python launch.py recipes/quickstart.yaml",
         "with changes that were not committed",
-        "taken out to balance yes and no",
+        "left over to balance yes and no",
+        "study_questions: processors.pubmed.read",
+        "all 204",
         "data: study_questions: 14 records have no date; they were kept",
         "took 19 s before",
     ):
@@ -125,6 +127,16 @@ def test_every_sample_stands_with_all_answers(done: Path) -> None:
     assert all(list(q.answers) == ["before", "after"] for q in every)
     assert sum("gained" in q.marks for q in every) == 94 + 74
     assert sum("lost" in q.marks for q in every) == 2
+
+
+def test_a_folded_prompt_begins_where_it_differs_from_the_others() -> None:
+    system = "<|im_start|>system\nYou answer questions about studies.<|im_end|>\n<|im_start|>user\n"
+    assert _shared([system + "Was it rats?", system + "Was it men?"]) == len(system)
+    assert _shared(["Was it rats?", "Was it men?"]) == 0
+    assert _shared([system]) == 0
+    text = str(_prompt(system + "Was it rats? " + "x " * 300, len(system)))
+    assert re.search(r"<summary><span class=\"start\">Was it rats\?", text)
+    assert "You answer questions about studies." in text
 
 
 def test_tags_escape_text_and_refuse_handlers() -> None:

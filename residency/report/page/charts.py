@@ -110,7 +110,7 @@ def line_chart(
             drawn.append(_line([place(p) for p in even], f"line {s.role}"))
         else:
             drawn.append(_line([place(p) for p in points], f"line {s.role}"))
-            if len(points) <= 60:
+            if len(points) <= 25:
                 drawn.extend(_dot(*place(p), s.role) for p in points)
         data.append({"name": s.name, "role": s.role, "points": [[x, float(f"{y:.6g}")] for x, y in points]})
     wanted = [t for t in ticks(left, right) if left <= t <= right and float(t).is_integer()]

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from residency.report.markup import Markup, tag
-from residency.report.model import Funnel, RunRecord
+from residency.report.model import Funnel, RunRecord, StageRecord
+from residency.report.page.tables import table
 
 
 def section(record: RunRecord) -> Markup | None:
     """A funnel for each dataset."""
     parts = [
-        tag("div", tag("h3", stage.name), [_funnel(f) for f in stage.funnels], class_="card")
+        tag("div", tag("h3", stage.name), [_funnel(f) for f in stage.funnels], _files(stage), class_="card")
         for stage in record.stages
-        if stage.funnels
+        if stage.funnels or stage.files
     ]
     return tag("section", tag("h2", "Data"), parts, id="data") if parts else None
+
+
+def _files(stage: StageRecord) -> Markup | None:
+    if not stage.files:
+        return None
+    rows = [
+        (file.name, f"{file.rows:,}", ", ".join(f"{count:,} {label}" for label, count in file.labels.items()))
+        for file in stage.files
+    ]
+    return table(("File", "Rows", "Answers"), rows, numeric={1})
 
 
 def _funnel(funnel: Funnel) -> Markup:
@@ -28,10 +39,9 @@ def _funnel(funnel: Funnel) -> Markup:
         rows.append(_bar("kept", funnel.kept, 0, funnel.kept, whole, "kept"))
     note = None
     if funnel.read is not None and funnel.kept is not None and funnel.read - gone != funnel.kept:
-        # One record may give several rows, so this is no fault, but it should not puzzle.
-        note = tag(
-            "p", "Read less dropped is not kept: one record may give several rows.", class_="quiet small"
-        )
+        rest = funnel.read - gone - funnel.kept
+        said = f"{rest:,} more were not needed." if rest > 0 else "One record may give several rows."
+        note = tag("p", said, class_="quiet small")
     return tag("div", tag("h4", funnel.name), tag("div", rows, class_="bars"), note, class_="funnel")
 
 

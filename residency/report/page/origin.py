@@ -9,7 +9,18 @@ from residency.report.markup import Child, Markup, tag
 from residency.report.model import RunRecord
 from residency.report.page.tables import facts, folded, table
 
-HIDDEN = {"recipe", "command"}
+HIDDEN = {
+    "recipe",
+    "command",
+    "run",
+    "name",
+    "recipe_file",
+    "profiles",
+    "set",
+    "started",
+    "stages",
+    "versions",
+}
 """Keys of the lock that have a place of their own on the page."""
 
 
@@ -32,9 +43,33 @@ def section(record: RunRecord) -> Markup | None:
         if key not in short:
             content = facts(value if isinstance(value, Mapping) else {"": value})
             parts.append(folded(key.replace("_", " "), content, opened=key in ("git", "models", "seeds")))
+    parts.append(_versions(lock.get("versions")))
     if isinstance(lock.get("recipe"), Mapping):
         parts.append(folded("the resolved recipe", facts(lock["recipe"])))
     return tag("section", tag("h2", "Made from"), tag("div", parts, class_="card"), id="origin")
+
+
+SHOWN = (
+    "python",
+    "residency",
+    "torch",
+    "transformers",
+    "llamafactory",
+    "verl",
+    "lm-eval",
+    "deepspeed",
+    "vllm",
+)
+"""The versions that a reader looks for; the lock has those of all that is installed."""
+
+
+def _versions(found: Any) -> Markup | None:
+    if not isinstance(found, Mapping) or not found:
+        return None
+    first = {name: found[name] for name in SHOWN if name in found}
+    rest = {name: version for name, version in found.items() if name not in first}
+    every = folded(f"all {len(found)}", facts(rest)) if first and rest else None
+    return folded("versions", facts(first or rest), every, opened=True)
 
 
 def _sources(lock: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from residency.report import wording
@@ -81,12 +82,13 @@ def section(record: RunRecord) -> Markup | None:
     if not every:
         return None
     shown = chosen(every)
+    shared = {task: _shared([q.prompt for q in every if q.task == task]) for task in {q.task for q in every}}
     return tag(
         "section",
         tag("h2", "Sample answers"),
         tag("p", _said(shown, every), class_="quiet"),
         _controls(shown),
-        tag("div", [_article(question) for question in shown], class_="samples"),
+        tag("div", [_article(q, shared.get(q.task, 0)) for q in shown], class_="samples"),
         tag("button", "Show more", type="button", class_="more", hidden=True),
         id="samples",
     )
@@ -133,7 +135,7 @@ def _controls(shown: list[Question]) -> Markup:
     )
 
 
-def _article(question: Question) -> Markup:
+def _article(question: Question, shared: int) -> Markup:
     prompts = {answer.prompt for answer in question.answers.values()}
     return tag(
         "article",
@@ -143,7 +145,7 @@ def _article(question: Question) -> Markup:
             tag("span", f" {question.id}", class_="quiet"),
             tag("span", "wanted ", tag("b", question.target), class_="wanted"),
         ),
-        _prompt(question.prompt),
+        _prompt(question.prompt, shared),
         tag("div", [_answer(s, a, len(prompts) > 1) for s, a in question.answers.items()], class_="answers"),
         class_="sample",
         data_marks=" ".join(question.marks),
@@ -151,11 +153,26 @@ def _article(question: Question) -> Markup:
     )
 
 
-def _prompt(prompt: str) -> Markup:
+def _shared(prompts: list[str]) -> int:
+    """How many characters all prompts begin with: instructions, which tell no question from another."""
+    if len(prompts) < 2:
+        return 0
+    # What the first and the last in alphabetical order share, all share.
+    first, last = min(prompts), max(prompts)
+    start = first[
+        : next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    ]
+    # A whole line or sentence at least, so that no question loses its first words.
+    ends = [match.end() for match in re.finditer(r"[\n.:?!>]\s*", start)]
+    return ends[-1] if ends and ends[-1] >= 20 else 0
+
+
+def _prompt(prompt: str, shared: int) -> Markup:
     shown = wording.clean(prompt)
     if len(shown) <= LONG:
         return tag("pre", shown, class_="prompt")
-    start = " ".join(shown[:LONG].split())[:150].rsplit(" ", 1)[0]
+    own = re.sub(r"<\|[^|>]*\|>", " ", wording.clean(prompt[shared : shared + LONG]))
+    start = " ".join(own.split())[:150].rsplit(" ", 1)[0]
     return folded([tag("span", f"{start} …", class_="start")], tag("pre", shown, class_="prompt"))
 
 

@@ -62,7 +62,7 @@ def _stage(stage: StageRecord, longest: float) -> list[Child]:
         tag("div", tag("span", style=f"width:{share * 100:.1f}%"), class_="bar", aria_hidden="true")
         if share
         else None,
-        tag("p", stage.reason[0].upper() + stage.reason[1:] + ".", class_="small") if stage.reason else None,
+        tag("p", stage.reason, class_="small") if stage.reason else None,
         tag("p", stage.error, tag("br"), stage.hint, class_="note bad") if stage.error else None,
         [tag("p", warning, class_="note") for warning in stage.warnings],
         folded("details", _details(stage)) if stage.folder else None,

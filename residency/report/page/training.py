@@ -64,7 +64,8 @@ def _facts(stage: StageRecord) -> str:
     facts = [f"{wording.plural(int(last['step']), 'step')}"]
     total = number(last.get("total"))
     if total and total > last["step"]:
-        facts[0] = f"stopped at step {last['step']} of {wording.number(total)}"
+        word = "at step" if stage.status == "running" else "stopped at step"
+        facts[0] = f"{word} {last['step']} of {wording.number(total)}"
     if stage.seconds:
         facts.append(wording.duration(stage.seconds))
     return " · ".join(facts)
