@@ -13,7 +13,6 @@ import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from residency.engines import hf_folder
 from residency.errors import ResidencyError, StageFailed
@@ -135,11 +134,3 @@ def _deepspeed(path: Path) -> None:
     if not any("optim_states" in part.name for part in parts):
         raise StageFailed(f"{tag or 'the DeepSpeed state'} holds no optimizer state")
     _archive(*parts)
-
-
-def state(folder: Path) -> dict[str, Any]:
-    """trainer_state.json of a finished training; empty when there is none."""
-    try:
-        return hf_folder.read_json(folder / STATE)
-    except StageFailed:
-        return {}
