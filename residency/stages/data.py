@@ -143,7 +143,7 @@ def _check_datasets(tree: Tree, sources: set[str], folder: Path, project: Path, 
     whole = {item.name: item for item in made}
     entries = registry.entries(project)
     _check_outputs(tree, made, sources, found)
-    _, circle = in_order(made)
+    _, circle = in_order(made, sources)
     if circle:
         first = tree.entries[circle[0]].value
         assert isinstance(first, Tree)

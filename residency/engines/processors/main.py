@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 def _run(config: Mapping[str, Any], folder: Path, notes: Notes) -> None:
     """Fetch, make, register, report."""
     began = time.monotonic()
-    made, circle = in_order(datasets(config))
+    made, circle = in_order(datasets(config), config.get("sources") or {})
     if circle:
         raise RecipeInvalid(f"these datasets are made from each other: {', '.join(circle)}")
     used = {name for item in made for name in item.sources}

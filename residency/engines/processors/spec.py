@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,14 +74,15 @@ def _step(item: Any) -> Step | None:
     return None
 
 
-def in_order(found: list[Dataset]) -> tuple[list[Dataset], list[str]]:
+def in_order(found: list[Dataset], sources: Collection[str] = ()) -> tuple[list[Dataset], list[str]]:
     """(the datasets so that each comes after those it is made from, the names in a circle).
 
-    A dataset that is made from one in a circle is not itself named.
+    A dataset that is made from one in a circle is not itself named. A name in `sources` means
+    the source, though a dataset has it too.
     """
-    by_file = {file: d.name for d in found for file in (*d.files.values(), d.name)}
+    files = {file: d.name for d in found for file in (*d.files.values(), d.name) if file not in sources}
     by_name = {d.name: d for d in found}
-    needs = {d.name: {by_file[s] for s in d.sources if s in by_file} for d in found}
+    needs = {d.name: {files[s] for s in d.sources if s in files} for d in found}
     done: list[str] = []
     while ready := [n for n in needs if n not in done and needs[n] <= set(done)]:
         done += ready

@@ -64,7 +64,12 @@ def _look(path: Path, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for line in stream:
             digest.update(line)
             n += 1
-            yield json.loads(line)
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise StageFailed(
+                    f"{path.name} is not the file that was written: line {n} is broken"
+                ) from None
     if not n:
         raise StageFailed(f"{path.name} has no rows")
     if n != about["rows"] or digest.hexdigest() != about["sha256"]:
