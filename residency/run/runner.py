@@ -158,7 +158,8 @@ class _Run:
                 folder.mkdir()
                 devices = {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(stage.job.gpus))}
                 stagefiles.write(folder, stage, environment.added(stage, devices, self.context.environ))
-                self.view.stage(stage.name, "waiting", f"written to {folder}")
+                self.view.stage(stage.name, "waiting", stage.reason)
+                self.view.message(f"stage {stage.name} would run by {folder / stagefiles.COMMAND}")
             elif stage.action == "reuse":
                 rundir.link_stage(self.run_dir, stage.name, stage.folder)
                 self.view.stage(stage.name, "reused", stage.reason)
