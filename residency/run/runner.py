@@ -188,7 +188,7 @@ class _Run:
                 self._abandon("failed", error)
                 self.error = error
             except OSError as error:
-                self.error = from_os(error, "the run cannot go on")
+                self.error = from_os(error, f"the run in {self.run_dir} cannot go on")
                 self._abandon("failed", self.error)
             except BaseException as error:
                 self._abandon("failed", ResidencyError(f"{type(error).__name__}: {error}"))
