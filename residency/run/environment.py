@@ -16,6 +16,7 @@ from residency.recipe.model import TOKEN_CLOSE, TOKEN_OPEN
 from residency.run.redact import Redactor, surely_secret
 
 _SECRET = re.compile(f"{TOKEN_OPEN}secret:([^{TOKEN_CLOSE}]+){TOKEN_CLOSE}")
+_OWN = ("RESIDENCY_MIRROR", "RESIDENCY_CACHE", "RESIDENCY_OFFLINE")
 
 
 def added(stage: PlannedStage, devices: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -33,6 +34,8 @@ def added(stage: PlannedStage, devices: Mapping[str, str], environ: Mapping[str,
         "OMP_WAIT_POLICY": environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": environ.get("TOKENIZERS_PARALLELISM", "false"),
     }
+    # As given by `--mirror` and the like: without them command.txt would fetch from elsewhere.
+    found |= {name: environ[name] for name in _OWN if environ.get(name)}
     if environ.get("RESIDENCY_MIRROR") or environ.get("RESIDENCY_OFFLINE", "") not in ("", "0"):
         # A look-up without a network hangs for minutes.
         found |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

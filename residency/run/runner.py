@@ -158,7 +158,8 @@ class _Run:
                 folder.mkdir()
                 devices = {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(stage.job.gpus))}
                 stagefiles.write(folder, stage, environment.added(stage, devices, self.context.environ))
-                self.view.stage(stage.name, "waiting", f"written to {folder}")
+                self.view.stage(stage.name, "waiting", stage.reason)
+                self.view.message(f"stage {stage.name} would run by {folder / stagefiles.COMMAND}")
             elif stage.action == "reuse":
                 rundir.link_stage(self.run_dir, stage.name, stage.folder)
                 self.view.stage(stage.name, "reused", stage.reason)
@@ -187,7 +188,7 @@ class _Run:
                 self._abandon("failed", error)
                 self.error = error
             except OSError as error:
-                self.error = from_os(error, "the run cannot go on")
+                self.error = from_os(error, f"the run in {self.run_dir} cannot go on")
                 self._abandon("failed", self.error)
             except BaseException as error:
                 self._abandon("failed", ResidencyError(f"{type(error).__name__}: {error}"))
