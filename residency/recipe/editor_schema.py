@@ -35,6 +35,10 @@ def build(folder: Path = SCHEMAS) -> dict[str, Any]:
         rest = {key: value for key, value in schema.items() if key not in (*_DROPPED, "properties")}
         defs[f"kind-{name}"] = {**rest, "properties": {**shared, **own}}
         part = {key: value for key, value in {**shared, **own}.items() if key not in ("profiles", "extends")}
+        if name == "pipeline":
+            stages = part["stages"]["anyOf"][0]
+            stages = {**stages, "additionalProperties": {"$ref": "#/$defs/part-stage"}}
+            part["stages"] = {**part["stages"], "anyOf": [stages, {"$ref": "#/$defs/later"}]}
         defs[f"part-{name}"] = {"type": "object", "additionalProperties": False, "properties": part}
         if name != "pipeline":
             needs = {"needs": _open(common["x-stage-properties"]["needs"])}
@@ -45,6 +49,7 @@ def build(folder: Path = SCHEMAS) -> dict[str, Any]:
         opened = {key: _open(value) for key, value in schema.get("properties", {}).items()}
         defs[f"engine-{used}"] = {**schema, "properties": opened}
     defs["stage"] = _stage(kinds, common)
+    defs["part-stage"] = _part_of_a_stage(kinds, common)
     arms = [
         {
             "if": {"properties": {"kind": {"const": name}}, "required": ["kind"]},
@@ -125,6 +130,17 @@ def _stage(kinds: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
         "properties": {"kind": {"description": "The kind of an inline recipe.", "enum": inline}, **own},
         "allOf": arms,
     }
+
+
+def _part_of_a_stage(kinds: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """What a profile lays over a stage, whose kind it need not say."""
+    found: dict[str, Any] = {key: _open(value) for key, value in common["properties"].items()}
+    found.update({key: _open(value) for key, value in common["x-stage-properties"].items()})
+    for schema in kinds.values():
+        for key, value in schema["properties"].items():
+            placed = _placed(value)
+            found[key] = placed if found.get(key, placed) == placed else True
+    return {"type": "object", "additionalProperties": False, "properties": found}
 
 
 def _open(schema: Any) -> Any:

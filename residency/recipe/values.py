@@ -8,6 +8,7 @@ from typing import Any
 
 from residency.recipe.model import TOKEN_CLOSE, TOKEN_OPEN
 from residency.recipe.nodes import Mapping, Node, Scalar, Sequence
+from residency.recipe.tokens import Unresolved
 
 NOUNS = {
     "string": "text",
@@ -28,16 +29,14 @@ def later(node: Node) -> bool:
     """True for text whose value is known only later: a token, or an interpolation not yet resolved."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return False
-    if TOKEN_OPEN in node.value and TOKEN_CLOSE in node.value:
-        return True
-    return not node.literal and "${" in node.value
+    return (TOKEN_OPEN in node.value and TOKEN_CLOSE in node.value) or unresolved(node)
 
 
 def unresolved(node: Node) -> bool:
     """True for an interpolation not yet resolved, whose type nobody knows."""
-    return (
-        isinstance(node, Scalar) and isinstance(node.value, str) and not node.literal and "${" in node.value
-    )
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return False
+    return isinstance(node.value, Unresolved) or (not node.literal and "${" in node.value)
 
 
 def type_of(node: Node) -> str:

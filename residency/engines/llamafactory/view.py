@@ -14,6 +14,8 @@ from residency.recipe import kind_schema
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Mapping, Node, Scalar, Sequence, Span, plain
+from residency.recipe.tokens import Unresolved
+from residency.recipe.values import unresolved
 
 
 @dataclass(slots=True)
@@ -32,7 +34,7 @@ class View:
     def get(self, key: str) -> Any:
         """The value of a key: what is written, or LLaMA-Factory's default; None when unknown yet."""
         node = self.block.get(key)
-        return self.default(key) if node is None else plain(node)
+        return self.default(key) if node is None or unresolved(node) else plain(node)
 
     def default(self, key: str) -> Any:
         """LLaMA-Factory's default."""
@@ -147,7 +149,9 @@ def plain_or_none(node: Node | None) -> Any:
 
 def known(value: Any) -> bool:
     """False for text that holds a token, whose value is known only later."""
-    return isinstance(value, str) and value != "" and TOKEN_OPEN not in value
+    return bool(
+        isinstance(value, str) and value and TOKEN_OPEN not in value and not isinstance(value, Unresolved)
+    )
 
 
 def names(node: Node | None) -> list[tuple[str, Node | Span]]:
