@@ -24,7 +24,9 @@ class Place:
 
     def inside(self, key: str, key_span: Span, schema: Schema, dotted: bool) -> Place:
         """The place of `key`'s value, in the block of `schema` that stands here."""
-        name = f"{self.name}.{key}" if self.name else key
+        # A key of no width is not in the text: the block around a plain LLaMA-Factory YAML.
+        hidden = key_span.line == key_span.end_line and key_span.column == key_span.end_column
+        name = self.name if hidden else f"{self.name}.{key}" if self.name else key
         return Place(name, key_span, (*self.blocks, (self.name, schema)), dotted)
 
     def item(self, index: int) -> Place:

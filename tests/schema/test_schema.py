@@ -6,7 +6,7 @@ import pytest
 
 from residency.recipe import kind_schema
 from residency.recipe.diagnostics import Diagnostics
-from residency.recipe.nodes import Scalar, Span, from_plain
+from residency.recipe.nodes import Entry, Mapping, Scalar, Span, from_plain
 from residency.recipe.schema import validate
 
 HEAD = "kind: sft\nllamafactory:\n  model_name_or_path: org/model\n"
@@ -226,6 +226,20 @@ def test_unresolved_interpolation_stands_for_anything():
         found,
     )
     assert not found.ok
+
+
+def test_a_block_that_is_not_written_is_not_named():
+    key, here = Span("x", 1, 1, 1, 1), Span("x", 3, 5, 3, 9)
+    block = from_plain({"template": "lama3", "model_name_or_path": "o/m", "sed": 1}, here)
+    tree = Mapping(
+        here,
+        {"kind": Entry("kind", key, Scalar("sft", key)), "llamafactory": Entry("llamafactory", key, block)},
+    )
+    found = Diagnostics()
+    described = kind_schema.load("sft")
+    assert described is not None
+    validate(tree, described, found)
+    assert {d.message for d in found} == {"`template` cannot be `lama3`", "unknown key `sed`"}
 
 
 VERL = [

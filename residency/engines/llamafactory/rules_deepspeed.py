@@ -87,6 +87,11 @@ def _read(view: View, node: Scalar) -> Mapping | None:
 
 
 def _check_content(view: View, content: Mapping) -> None:
+    if not isinstance(content.get("zero_optimization"), Mapping):
+        hint = 'add `"zero_optimization": {"stage": 2}`'
+        view.error(
+            "bad-deepspeed", "the configuration has no `zero_optimization`", view.place("deepspeed"), hint
+        )
     stage = _plain_at(content, "zero_optimization.stage")
     if stage is not None and (isinstance(stage, bool) or stage not in (0, 1, 2, 3)):
         _say(view, content, "zero_optimization.stage", f"ZeRO has the stages 0 to 3, not {stage}")

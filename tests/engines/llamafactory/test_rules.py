@@ -137,6 +137,7 @@ def test_what_deepspeed_is_shipped() -> None:
 
 
 DEEPSPEED: list[tuple[Any, str, str, str]] = [
+    ({"bf16": {"enabled": "auto"}}, "", "bad-deepspeed", "no `zero_optimization`"),
     ({"zero_optimization": {"stage": 5}}, "", "bad-deepspeed", "stages 0 to 3"),
     ({"zero_optimization": {"stage": "auto"}}, "", "bad-deepspeed", "auto"),
     ({"zero_optimization": {"stage": 2, "allgather_bucket_size": "auto"}}, "", "bad-deepspeed", "allgather"),
