@@ -76,8 +76,9 @@ def _cost(folded: str, parts: list[str], option: str) -> float | None:
         return None
     edits = distance(folded, other, limit)
     if edits <= limit:
-        # A shared beginning is worth a little: people rarely misspell the first letters.
-        return edits - (0.3 if other[:2] == folded[:2] else 0.0)
+        # Between equals: people rarely misspell the first letters, and often swap letters.
+        shared = 2 if other[:2] == folded[:2] else int(other[0] == folded[0])
+        return edits - 0.15 * shared - (0.2 if sorted(other) == sorted(folded) else 0.0)
     # A word cut short (`warmup` for `warmup_ratio`), or one with something added.
     shorter, longer = sorted((folded, other), key=len)
     if len(shorter) >= 4 and longer.startswith(shorter):

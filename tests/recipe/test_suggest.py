@@ -65,3 +65,8 @@ def test_distance_is_symmetric_and_its_limit_only_cuts_off(a: str, b: str, limit
     assert (true == 0) == (a == b)
     cut = distance(a, b, limit)
     assert cut == true if true <= limit else cut > limit
+
+
+def test_between_equals_the_first_letter_and_swapped_letters_count() -> None:
+    assert closest("lamma3", ["gemma3", "llama3"]) == ["llama3"]
+    assert closest("zero", ["hero", "zeno"]) == ["zeno"]
