@@ -105,6 +105,8 @@ def _stage(past: PastRun, stage: StageRecord) -> Iterator[str]:
         went_on = f", the last from {known.resumed_from}" if known.resumed_from else ""
         facts.append(("attempts", f"{known.attempts}{went_on}"))
     facts += [("warning", text) for text in known.warnings]
+    if known.status == "done" and stage.status != "done":
+        facts.append(("since", "finished by a later run"))
     if known.error:
         facts.append(("error", str(known.error.get("message"))))
     facts.append(("log", str(folder / LOG)))

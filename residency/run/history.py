@@ -54,10 +54,10 @@ class PastRun:
         return found if isinstance(found, dict) else {}
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """Stage → its final figures that are numbers."""
+        """Stage → its final figures that are numbers, of the stages that the run finished or reused."""
         found: dict[str, dict[str, float]] = {}
         for stage in self.record.stages:
-            known = self.state(stage)
+            known = self.state(stage) if stage.status == "done" else None
             numbers = dict(_numbers(known.metrics)) if known is not None and known.status == "done" else {}
             if numbers:
                 found[stage.name] = numbers

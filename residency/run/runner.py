@@ -280,6 +280,7 @@ class _Run:
         if run.error is not None and self.error is None:
             self.error = run.error
         self.record.save(self.run_dir)
+        self._write_lock()  # with what the stage recorded of its sources
         note = "" if ended == "done" else f"its log: {stage.folder / stagefiles.LOG}"
         self.view.stage(name, ended, note)
         for warning in run.state.warnings if run.state and ended == "done" else ():

@@ -25,7 +25,7 @@ from residency.run.view import View
 
 PROGRESS_SECONDS = 1.0
 LOG_SECONDS = 0.2
-SAVE_SECONDS = 15.0
+SAVE_SECONDS = 5.0
 """How often a running stage's seconds are written down, lest SIGKILL lose them."""
 _BUSY_SHARE = 20
 """Reading an engine's progress may take at most one part in so many of our time."""

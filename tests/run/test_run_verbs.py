@@ -15,7 +15,7 @@ from run_case import Heard
 
 from residency.cli import diff, show
 from residency.errors import RecipeInvalid
-from residency.run import lock, origin, rundir
+from residency.run import history, lock, origin, rundir
 from residency.run.runner import RunResult, execute
 
 
@@ -86,6 +86,18 @@ def test_show(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["stages"][0]["state"]["metrics"] == {"steps": 2, "loss": 0.5}
     assert found["stages"][1]["state"]["status"] == "failed"
+
+
+def test_what_a_later_run_finished_is_not_the_earlier_one_s(
+    capsys: pytest.CaptureFixture[str], runs: Path
+) -> None:
+    stages = {"a": {"steps": 4, "crash_at": 2}}
+    first = make(runs, stages).run_dir
+    make(runs, stages)
+    assert call(show, str(first)) == 0
+    assert "finished by a later run" in capsys.readouterr().out
+    assert history.load(first).headline() == ""
+    assert history.load(rundir.find(runs, "demo")).headline() == "a: loss 0.25"
 
 
 def test_diff(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
