@@ -27,7 +27,8 @@ def closest(word: str, options: Iterable[str], *, n: int = 1) -> list[str]:
             continue
         cost = _cost(folded, parts, option)
         if cost is not None:
-            found.append((cost, position, option))
+            # The separators, which `_cost` leaves out, decide between equals.
+            found.append((cost + distance(word, option) / 100, position, option))
     return [option for _, _, option in sorted(found)[:n]]
 
 
