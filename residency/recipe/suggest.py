@@ -25,10 +25,9 @@ def closest(word: str, options: Iterable[str], *, n: int = 1) -> list[str]:
     for position, option in enumerate(dict.fromkeys(options)):
         if option == word:
             continue
-        cost = _cost(folded, parts, option)
+        cost = _cost(word, folded, parts, option)
         if cost is not None:
-            # The separators, which `_cost` leaves out, decide between equals.
-            found.append((cost + distance(word, option) / 100, position, option))
+            found.append((cost, position, option))
     return [option for _, _, option in sorted(found)[:n]]
 
 
@@ -63,7 +62,7 @@ def distance(a: str, b: str, limit: int | None = None) -> int:
     return above[-1]
 
 
-def _cost(folded: str, parts: list[str], option: str) -> float | None:
+def _cost(word: str, folded: str, parts: list[str], option: str) -> float | None:
     """How far an option is from the word, or None when it is too far to be meant."""
     other = _fold(option)
     if other == folded:
@@ -79,7 +78,9 @@ def _cost(folded: str, parts: list[str], option: str) -> float | None:
     if edits <= limit:
         # Between equals: people rarely misspell the first letters, and often swap letters.
         shared = 2 if other[:2] == folded[:2] else int(other[0] == folded[0])
-        return edits - 0.15 * shared - (0.2 if sorted(other) == sorted(folded) else 0.0)
+        swapped = sorted(other) == sorted(folded)
+        separators = distance(word, option) - edits
+        return edits - 0.15 * shared - (0.2 if swapped else 0.0) + separators / 100
     # A word cut short (`warmup` for `warmup_ratio`), or one with something added.
     shorter, longer = sorted((folded, other), key=len)
     if len(shorter) >= 4 and longer.startswith(shorter):
