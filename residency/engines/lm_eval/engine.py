@@ -42,8 +42,7 @@ class LmEval(Engine):
         adapter = places.model(str(adapter), starts) if adapter else None
         block = arguments.filled(job.config, model=model, adapter=adapter, tasks=names, gpus=job.gpus)
         stage = {"model": model, "adapter": adapter, "tasks": names, "own": sorted(own), "data": data}
-        dump = {"sort_keys": False, "allow_unicode": True}
-        files = {"stage.yaml": yaml.safe_dump(stage, **dump), "lm_eval.yaml": yaml.safe_dump(block, **dump)}
+        files = {"stage.yaml": _yaml(stage), "lm_eval.yaml": _yaml(block)}
         for name, task in own.items():
             path = data.get(name)
             files[f"tasks/{name}.yaml"] = task.render(Path(path) if path else None)
@@ -120,6 +119,10 @@ class LmEval(Engine):
     def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
         """What lm-eval, transformers or the driver meant."""
         return failures.explain(log_tail, gpu=job.gpus > 0)
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
 def _python(job: Job, block: Mapping[str, Any]) -> tuple[str, ...]:

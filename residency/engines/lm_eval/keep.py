@@ -134,6 +134,7 @@ class Keeper:
         batch_size: int | None,
         most: int = 64,
         seed: int | None = None,
+        expected: int = 0,
         report: Callable[[int, int, Sequence[Request], Sequence[Any]], None] = lambda *_: None,
     ) -> None:
         """Set it up.
@@ -143,11 +144,15 @@ class Keeper:
             batch_size: Requests a batch; None to find the largest that fits.
             most: The largest to try.
             seed: From which each batch's own seed is made, where answers are sampled.
+            expected: Requests that will be asked in all, as far as is known: lm-eval asks all that
+                generate in one go, then all that weigh choices.
             report: Called after each batch with requests done, requests in all, the batch's
                 requests and their answers.
         """
         self.kept, self.batch_size, self.most, self.seed = kept, batch_size, most, seed
-        self.report = report
+        self.expected, self.report = expected, report
+        self.done = 0
+        """Requests answered, over all calls."""
         self.too_long: set[tuple[str, int]] = set()
         """(task, number) of each question that was longer than the model's context."""
         self.computed = 0
@@ -163,7 +168,7 @@ class Keeper:
             measure = _measure(lm)
             self._note_too_long(lm, method, requests, measure)
             answers: list[Any] = [None] * len(requests)
-            done = 0
+            total = max(self.expected, self.done + len(requests))
             for number, batch in self._batches(lm, method, requests, measure, ask):
                 chosen = [requests[i] for i in batch]
                 found = self.kept.batches.get(name(method, number, chosen))
@@ -171,8 +176,8 @@ class Keeper:
                     found = self._ask(ask, method, number, chosen)
                 for i, value in zip(batch, found, strict=True):
                     answers[i] = tuple(value) if isinstance(value, list) else value
-                done += len(batch)
-                self.report(done, len(requests), chosen, [answers[i] for i in batch])
+                self.done += len(batch)
+                self.report(self.done, total, chosen, [answers[i] for i in batch])
             return answers
 
         return answer

@@ -115,6 +115,7 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
         batch_size=None if automatic else _batch(config, lm),
         most=config.max_batch_size or 64,
         seed=(config.seed or [None] * 4)[2] if _sampled(loaded["tasks"]) else None,
+        expected=sum(_requests(task, config) for task in loaded["tasks"].values()) // lm.world_size,
         report=watch.batch,
     )
     keeper.attach(lm)
@@ -142,6 +143,18 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
         too_long = set().union(*(lm.gather_object(too_long, dst=0) or ()))
     if found is not None and rank == 0:
         write(stage, folder, loaded["tasks"], found, too_long, limit=config.limit or config.samples)
+
+
+def _requests(task: Any, config: Any) -> int:
+    """How many requests a task will make: one a question, or one a choice."""
+    from lm_eval.evaluator_utils import get_sample_size
+
+    docs = task.eval_docs
+    n = min(len(docs), get_sample_size(task, config.limit) or len(docs))
+    if config.samples:
+        n = len(config.samples.get(task.config.task, range(n)))
+    choices = len(task.doc_to_choice(docs[0])) if task.OUTPUT_TYPE == "multiple_choice" else 1
+    return n * choices * int(task.config.repeats or 1)
 
 
 def _batch(config: Any, lm: Any) -> int:

@@ -40,7 +40,11 @@ class _Dumper(yaml.SafeDumper):
     """The way back."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: Function(loader.construct_scalar(node)))
+def _function(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Function:
+    return Function(str(loader.construct_scalar(node)))
+
+
+_Loader.add_constructor("!function", _function)
 _Dumper.add_representer(
     Function, lambda dumper, value: dumper.represent_scalar("!function", value.path, style="")
 )
@@ -130,7 +134,7 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> tuple[dict[str, Any], tupl
         raise BadTask(f"{path}: a task file is a mapping")
     includes = config.pop("include", [])
     merged: dict[str, Any] = {}
-    files = (path,)
+    files: tuple[Path, ...] = (path,)
     for name in includes if isinstance(includes, list) else [includes]:
         inner, more = _read(path.parent / str(name), (*seen, path))
         merged |= inner

@@ -167,6 +167,20 @@ def test_progress_counts_kept_answers_too(tmp_path: Path) -> None:
     assert said == [(4, 10), (8, 10), (10, 10)] * 2
 
 
+def test_progress_goes_on_over_the_kinds_of_requests(tmp_path: Path) -> None:
+    said: list[tuple[int, int]] = []
+    kept = Kept(tmp_path / "kept.jsonl", "p")
+    model = Model()
+    keeper = Keeper(
+        kept, batch_size=4, expected=11, report=lambda done, total, *_: said.append((done, total))
+    )
+    keeper.attach(model)
+    model.generate_until(generation(5))
+    model.loglikelihood([Asked((f"question {i}", "yes")) for i in range(6)])
+    kept.close()
+    assert said == [(4, 11), (5, 11), (9, 11), (11, 11)]
+
+
 def test_prompts_longer_than_the_context_are_counted(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "kept.jsonl", "p")
     keeper = Keeper(kept, batch_size=2)

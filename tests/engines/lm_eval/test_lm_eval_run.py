@@ -84,7 +84,8 @@ def test_generation_and_likelihood(make_job: MakeJob, write_rows: WriteRows, tin
     assert first["target"] == "yes"
     assert first["prompt"].endswith("<|im_end|>\n<|im_start|>assistant\n")
     assert "<|im_start|>user\nWere the subjects human" in first["prompt"]
-    assert ENGINE.progress(job).step == ENGINE.progress(job).total == 18
+    # 5 and 6 questions that are generated, 6 with three choices each
+    assert ENGINE.progress(job).step == ENGINE.progress(job).total == 29
 
 
 def test_killed_and_resumed_ends_the_same(make_job: MakeJob, write_rows: WriteRows, tiny_model: Path) -> None:
