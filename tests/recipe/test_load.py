@@ -212,7 +212,8 @@ pieces = st.sampled_from(
     [
         "kind: sft\n", "kind: pipeline\n", "name: x\n", "params: {a: 1}\n", "params:\n", "a: ${params.a}\n",
         "b: ${b}\n", "extends: r.yaml\n", "extends: [x]\n", "profiles: {p: {a: 2}}\n", "? \n",
-        "stages:\n  s: {recipe: r.yaml}\n", "stages: {s: {kind: sft, needs: [s]}}\n", "x: &a [1]\n", "y: *a\n",
+        "stages:\n  s: {recipe: r.yaml}\n", "stages: {s: {kind: sft, needs: [s]}}\n",
+        "x: &a [1]\n", "y: *a\n",
         "z: {<<: *a}\n", "\t", "- q\n", "env: ${secret:X}\n", "c: \"${a\"\n", "stage: sft\n", "é: ⟦\n",
         "llamafactory: {x: ${y}}\n", "w: ${stages.s.outputs.o}\n",
     ]
