@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -119,6 +119,10 @@ class MemoryEstimate:
     def total(self) -> int:
         """The sum of all parts."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.overhead
+
+    def to_json(self) -> dict[str, Any]:
+        """The estimate as `plan --format json` prints it, bytes throughout."""
+        return {**asdict(self), "total": self.total}
 
 
 class Engine(ABC):

@@ -21,6 +21,8 @@ from residency.recipe.model import Recipe
 from residency.recipe.pipeline import needs as needs_of
 from residency.recipe.suggest import closest
 
+GIB = 1 << 30
+
 
 class Choice(Protocol):
     """What the store says of a stage with a given fingerprint."""
@@ -110,6 +112,7 @@ def build(
         made[name] = planned
         plan.stages.append(planned)
     hashes.save()
+    plan.warnings += memory_warnings(plan, machine.gpus())
     if selection.only:
         _refuse_unfinished(made, selection.only)
     return plan
@@ -277,6 +280,22 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
         return int(asked)
     there = machine.gpu_count() if kind in ON_GPU else 0
     return there if kind == "sft" else min(1, there)
+
+
+def memory_warnings(plan: Plan, gpus: Sequence[machine.Gpu]) -> list[str]:
+    """A warning for each stage to run that is expected not to fit into this machine's smallest GPU."""
+    there = min((gpu.memory for gpu in gpus), default=None)
+    found = []
+    for stage in plan.stages:
+        if there is None or stage.memory is None or not stage.job.gpus or stage.action in ("reuse", "skip"):
+            continue
+        if stage.memory.total > there:
+            advice = f"; try {stage.memory.advice[0]}" if stage.memory.advice else ""
+            found.append(
+                f"stage {stage.name} is expected to need {stage.memory.total / GIB:.0f} GiB of GPU memory, "
+                f"and a GPU here has {there / GIB:.0f} GiB{advice}"
+            )
+    return found
 
 
 def _refuse_unfinished(made: Mapping[str, PlannedStage], only: str) -> None:

@@ -81,7 +81,8 @@ class Plan:
                     "folder": str(s.folder),
                     "command": list(s.launch.argv),
                     "gpus": s.job.gpus,
-                    "memory": None if s.memory is None else {"total": s.memory.total},
+                    "threads": s.job.threads,
+                    "memory": s.memory and s.memory.to_json(),
                 }
                 for s in self.stages
             ],

@@ -198,3 +198,23 @@ def test_a_plan_becomes_json_without_secrets(
     text = json.dumps(plan(pipeline, FakeStore(tmp_path)).to_json())
     assert "s3cr3t" not in text
     assert [stage["name"] for stage in json.loads(text)["stages"]] == ["data", "sft", "after"]
+
+
+def test_a_stage_that_will_not_fit_is_warned_about(pipeline: dict[str, Recipe], tmp_path: Path) -> None:
+    import dataclasses
+
+    from residency.engines.base import MemoryEstimate
+    from residency.plan.build import memory_warnings
+    from residency.plan.machine import Gpu
+
+    made = plan(pipeline, FakeStore(tmp_path))
+    sft = made.stage("sft")
+    sft.job = dataclasses.replace(sft.job, gpus=1)
+    sft.memory = MemoryEstimate(60 << 30, 0, 0, 0, 0, 8, 8, advice=("llamafactory.finetuning_type: lora",))
+    assert memory_warnings(made, []) == [], "there is no GPU to compare it with"
+    assert memory_warnings(made, [Gpu("big", 80 << 30)]) == []
+    assert memory_warnings(made, [Gpu("big", 80 << 30), Gpu("small", 24 << 30)]) == [
+        "stage sft is expected to need 60 GiB of GPU memory, and a GPU here has 24 GiB; "
+        "try llamafactory.finetuning_type: lora"
+    ]
+    assert made.to_json()["stages"][1]["memory"]["total"] == 60 << 30
