@@ -91,6 +91,7 @@ def _recipe(folder: Path) -> Path:
         "learning_rate": 1.0e-3,
         "report_to": "none",
         "output_dir": str(folder / "out"),
+        "overwrite_output_dir": True,
         "seed": 7,
     }
     path = folder / "tiny.yaml"

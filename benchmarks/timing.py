@@ -81,7 +81,7 @@ def once(
     seconds = time.perf_counter() - began
     said = done.stdout + done.stderr
     if done.returncode not in codes:
-        last = said.strip().splitlines()[-1:] or ["it printed nothing"]
+        last = [line for line in said.splitlines() if "error" in line.lower()] or said.split("\n")[-2:]
         raise Unmeasured(f"{' '.join(argv[-3:])} exited {done.returncode}: {last[0]}")
     return seconds, said
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FIRST_METRICS = ("loss", "eval_loss", "reward")
 """Metrics named first; the others follow in the engine's order."""
+UNTOLD = ("step", "total", "seconds", "epoch")
+"""Figures that the step and the time already tell."""
 
 
 class Pace:
@@ -63,7 +65,7 @@ class Pace:
 def metrics_text(progress: Progress, most: int = 4) -> str:
     """`loss 0.4123 · eval_loss 0.38 · learning_rate 9e-5`."""
     found = progress.metrics
-    keys = [k for k in FIRST_METRICS if k in found] + [k for k in found if k not in FIRST_METRICS]
+    keys = [k for k in FIRST_METRICS if k in found] + [k for k in found if k not in (*FIRST_METRICS, *UNTOLD)]
     return " · ".join(f"{key} {wording.number(found[key])}" for key in keys[:most])
 
 

@@ -140,7 +140,9 @@ def test_the_live_view_shows_stages_and_progress() -> None:
     view.stage("sft", "running")
     for step in range(40, 46):
         view.progress(
-            "sft", Progress(step, 100, metrics={"learning_rate": 9e-5, "loss": 0.41234}), clock.now - 1000
+            "sft",
+            Progress(step, 100, metrics={"seconds": 3.0, "learning_rate": 9e-5, "loss": 0.41234}),
+            clock.now - 1000,
         )
         clock.now += 4.4
     lines = shown(view, 80)
