@@ -49,11 +49,13 @@ def _records(tree: Any) -> Iterator[dict[str, Any]]:
     """The records of one tree."""
     row: dict[str, Any] = {}
     own_ids = False
+    fields = _FIELDS
     for element in tree.iter(*_TAGS):
         tag = element.tag
-        if tag in _FIELDS:
+        take = fields.get(tag)
+        if take is not None:
             if row:  # else it belongs to a book
-                _FIELDS[tag](row, element)
+                take(row, element)
         elif tag == "ArticleIdList":
             # The record's own; those of its references follow.
             if row and not own_ids:

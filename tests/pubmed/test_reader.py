@@ -192,6 +192,18 @@ def test_markup_is_text(tmp_path: Path) -> None:
     assert one(tmp_path, article(article=title))["title"] == "H2O and E. coli: p < 0.05, R 2 end."
 
 
+def test_white_space_between_markup_is_text(tmp_path: Path) -> None:
+    title = (
+        "<ArticleTitle><i>E.</i> <b>coli</b>\n  <sub>2</sub> "
+        '<mml:math xmlns:mml="http://www.w3.org/1998/Math/MathML"><mml:mrow> <mml:mi>x</mml:mi> '
+        "<mml:mo>=</mml:mo>\n<mml:mfrac><mml:mn>1</mml:mn> <mml:mn>2</mml:mn></mml:mfrac></mml:mrow>"
+        "</mml:math></ArticleTitle>"
+    )
+    abstract = "<Abstract>\n <AbstractText>\n  <sup>1</sup> <i>In vitro</i> </AbstractText>\n</Abstract>"
+    found = one(tmp_path, article(article=title + abstract))
+    assert (found["title"], found["abstract"]) == ("E. coli 2 x = 1 2", "1 In vitro")
+
+
 def test_labelled_sections(tmp_path: Path) -> None:
     found = one(
         tmp_path,
