@@ -64,7 +64,7 @@ class Sft(StageKind):
     name: ClassVar[str] = "sft"
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
-        """Rules between the recipe's own keys and the block."""
+        """A training stage trains. What else can be wrong with its block, the engine says."""
         block = recipe.tree.get(BLOCK)
         if not isinstance(block, Tree):
             return  # said by the schema

@@ -7,7 +7,6 @@ A stage's folder holds `train.yaml` and `dataset_info.json`, which LLaMA-Factory
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,10 +35,9 @@ class LlamaFactory(Engine):
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """The rules that LLaMA-Factory's schema cannot say."""
-        try:
-            rules = importlib.import_module("residency.engines.llamafactory.rules")
-        except ModuleNotFoundError:
-            return
+        # Not at the top: planning a checked recipe needs none of the rules.
+        from residency.engines.llamafactory import rules
+
         rules.check(recipe, context, found)
 
     def prepare(self, job: Job) -> Launch:

@@ -25,6 +25,7 @@ LATEST = 8 << 10
 RENAMED = {"current_steps": "step", "total_steps": "total", "lr": "learning_rate"}
 DROPPED = ("percentage", "elapsed_time", "remaining_time")
 COUNTERS = frozenset({"step", "total", "epoch", "seconds"})
+SHOWN_APART = frozenset({"step", "total", "seconds"})
 
 # The last of these that the log shows is what it is doing.
 PHASES = (
@@ -81,7 +82,7 @@ def progress(training: Path, stage: Path) -> Progress:
     total = total or _total(tail)
     if total is not None:
         step = max(step or 0, _bar(tail, total))
-    metrics = {k: float(v) for k, v in last.items() if k not in ("step", "total") and _number(v)}
+    metrics = {k: float(v) for k, v in last.items() if k not in SHOWN_APART and _number(v)}
     if total is None:
         return Progress(message=message)
     busy = message if message in ("evaluating", "predicting", "writing the result") else ""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from training_case import tiny_block
 
 from residency.engines.base import Job
@@ -60,3 +61,24 @@ def test_pairs_of_answers_count_twice(make_job: Callable[..., Job]) -> None:
 
 def test_a_value_of_the_wrong_type_is_left_to_the_check(make_job: Callable[..., Job]) -> None:
     assert ENGINE.estimate(make_job(tiny_block(HUB, cutoff_len="long"), gpus=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "gradients", "optimizer"),
+    [
+        ("zero0", 2, 4, 12),
+        ("zero2", 2, 0.5, 3),
+        ("zero2_offload", 2, 0.5, 0),
+        ("zero3", 0.5, 0.5, 3),
+        ("zero3_offload", 0, 0.5, 0),
+    ],
+)
+def test_configurations_by_name(
+    make_job: Callable[..., Job], name: str, weights: float, gradients: float, optimizer: float
+) -> None:
+    """Bytes a parameter on each of 4 GPUs; without ZeRO the buckets of data parallelism come on top."""
+    block = tiny_block(HUB, finetuning_type="full", bf16=True, deepspeed=name)
+    made = ENGINE.estimate(make_job(block, gpus=4))
+    assert made is not None
+    found = [value / made.parameters for value in (made.weights, made.gradients, made.optimizer)]
+    assert found == pytest.approx([weights, gradients, optimizer], abs=1e-6)

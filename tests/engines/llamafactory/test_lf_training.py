@@ -134,20 +134,11 @@ def test_killed_after_the_last_step(make_job: Callable[..., Job], tiny_model: Pa
     assert [row["step"] for row in ENGINE.metrics(job)] == [1, 2, 3]
 
 
-def test_deepspeed_goes_on(make_job: Callable[..., Job], tiny_model: Path, project: Path) -> None:
+def test_deepspeed_goes_on(make_job: Callable[..., Job], tiny_model: Path) -> None:
     """ZeRO-3 on the CPU, under torchrun: its checkpoints are of another kind."""
     pytest.importorskip("deepspeed")
-    config = {
-        "train_micro_batch_size_per_gpu": "auto",
-        "gradient_accumulation_steps": "auto",
-        "train_batch_size": "auto",
-        "zero_allow_untested_optimizer": True,
-        "bf16": {"enabled": "auto"},
-        "zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": True},
-    }
-    (project / "ds.json").write_text(json.dumps(config))
     job = make_job(
-        tiny_block(tiny_model, max_steps=2, save_steps=1, deepspeed="ds.json", finetuning_type="full")
+        tiny_block(tiny_model, max_steps=2, save_steps=1, deepspeed="zero3", finetuning_type="full")
     )
     assert run(job) == 0, log(job)
     (job.folder / "training" / "trainer_state.json").unlink()
