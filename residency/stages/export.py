@@ -44,13 +44,13 @@ class Export(StageKind):
                     hint = "it is an adapter: give it as `adapter`, and its base as `model`"
                     is_adapter = key == "model" and (path / "adapter_config.json").is_file()
                     found.add(
-                        "missing-file",
+                        "model-missing",
                         f"{node.value} holds no {wanted}, so it is no {key}",
                         node,
                         hint=hint if is_adapter else None,
                     )
             elif node.value.startswith(("/", "./", "../", "~")):
-                found.add("missing-file", f"the {key} {node.value} is not there", node)
+                found.add("model-missing", f"the {key} {node.value} is not there", node)
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
         """transformers."""

@@ -47,11 +47,11 @@ def test_mistakes(folder: Path) -> None:
         == "conflicting-keys"
     )
     assert check({"kind": "export", "model": "adapter"}, folder) == [
-        ("missing-file", "adapter holds no config.json, so it is no model")
+        ("model-missing", "adapter holds no config.json, so it is no model")
     ]
     assert check({"kind": "export", "model": "./nowhere", "adapter": "model"}, folder) == [
-        ("missing-file", "the model ./nowhere is not there"),
-        ("missing-file", "model holds no adapter_config.json, so it is no adapter"),
+        ("model-missing", "the model ./nowhere is not there"),
+        ("model-missing", "model holds no adapter_config.json, so it is no adapter"),
     ]
 
 

@@ -69,6 +69,8 @@ def export(stage: Mapping[str, Any], folder: Path) -> Path:
         "dtype": types[0] if len(types) == 1 else types,
         "warnings": warnings,
     }
+    if made.source:
+        report["source"] = made.source
     write_json(folder / REPORT, report)
     say(f"done: {report['parameters']:,} parameters, {', '.join(types)}")
     return target
