@@ -36,15 +36,17 @@ _ROOT = re.compile(
 _ENCODING = re.compile(rb"\A\s*<\?xml[^>]*encoding\s*=\s*[\"'](?!utf-?8[\"'])", re.IGNORECASE)
 # Elements in which white space is text: the text elements of NLM's DTD with their markup, and
 # MathML's presentation elements, whose prefix that DTD fixes. Declared so, the parser keeps it there.
-_TEXT = """
-ArticleTitle VernacularTitle AbstractText Title BookTitle CollectiveName Affiliation Keyword Citation
-CoiStatement CopyrightInformation DispFormula b i u sub sup
-""".split()
-_MATH = """
-math mrow mi mn mo ms mtext mspace msup msub msubsup mfrac msqrt mroot mover munder munderover
-mmultiscripts mprescripts none mtable mtr mtd mlabeledtr maligngroup malignmark mstyle mpadded mphantom
-menclose mfenced merror maction semantics annotation annotation-xml
-""".split()
+_TEXT = (
+    *("ArticleTitle", "VernacularTitle", "AbstractText", "Title", "BookTitle", "CollectiveName"),
+    *("Affiliation", "Keyword", "Citation", "CoiStatement", "CopyrightInformation", "DispFormula"),
+    *("b", "i", "u", "sub", "sup"),
+)
+_MATH = (
+    *("math", "mrow", "mi", "mn", "mo", "ms", "mtext", "mspace", "mstyle", "mpadded", "mphantom"),
+    *("msup", "msub", "msubsup", "mover", "munder", "munderover", "mmultiscripts", "mprescripts", "none"),
+    *("mfrac", "msqrt", "mroot", "mfenced", "menclose", "merror", "maction", "semantics", "annotation"),
+    *("annotation-xml", "mtable", "mtr", "mtd", "mlabeledtr", "maligngroup", "malignmark"),
+)
 _DECLARED = "".join(f"<!ELEMENT {name} ANY>" for name in [*_TEXT, *(f"mml:{name}" for name in _MATH)])
 _DOCTYPE = f"<!DOCTYPE PubmedArticleSet [{_DECLARED}]>".encode()
 _OPTIONS: dict[str, Any] = {

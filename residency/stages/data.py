@@ -111,8 +111,13 @@ def _check_source(tree: Tree, folder: Path, found: Diagnostics) -> None:
         node = tree.get(key)
         if node is None or not isinstance(node, Scalar) or not isinstance(node.value, str):
             continue  # missing, or of a type that the schema has refused
-        code = {"url": "bad-url", "member": "bad-glob"}.get(key, "conflicting-keys")
-        found.add(code, f"`{key}` {text}", node)
+        said = f"`{key}` {text}"
+        if key == "url":
+            found.add("bad-url", said, node)
+        elif key == "member" and not value.get("unpack"):
+            found.add("bad-glob", said, node)
+        else:
+            found.add("conflicting-keys", said, node)
     url = tree.get("url")
     if any(key == "url" for key, _ in wrong) or not isinstance(url, Scalar):
         return

@@ -347,7 +347,11 @@ def test_verify_catches_a_group_in_two_parts(case: Case) -> None:
         ({"sources": {"rows": {"url": "pypi:name"}}}, "bad-url", "NAME==VERSION"),
         ({"sources": {"rows": {"url": "https://h.example/x"}}}, "no-sha256", "h.example"),
         ({"sources": {"rows": {"url": "pypi:a==1", "member": "../x"}}}, "bad-glob", "`..`"),
-        ({"sources": {"rows": {"url": "pypi:a==1", "member": "x", "unpack": True}}}, "bad-glob", "unpack"),
+        (
+            {"sources": {"rows": {"url": "pypi:a==1", "member": "x", "unpack": True}}},
+            "conflicting-keys",
+            "unpack",
+        ),
         ({"sources": {"rows": {"url": "rows.jsonl", "kind": "sdist"}}}, "conflicting-keys", "pypi"),
     ],
 )
