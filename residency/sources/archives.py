@@ -158,7 +158,7 @@ def _tar_entries(opened: tarfile.TarFile) -> Iterator[_Entry]:
             if info.issym() or info.islnk()
             else "device"
         )
-        yield _Entry(info.name, info.size, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc,arg-type,return-value]
+        yield _Entry(info.name, info.size, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc,arg-type]
 
 
 def glob(pattern: str) -> re.Pattern[str]:

@@ -143,7 +143,7 @@ def _check_datasets(tree: Tree, sources: set[str], folder: Path, project: Path, 
         dataset(name, plain(item.value))
         for name, item in tree.entries.items()
         if isinstance(item.value, Tree)
-    ]  # type: ignore[arg-type]
+    ]
     files = {file: item for item in made for file in item.files.values()}
     whole = {item.name: item for item in made}
     entries = registry.entries(project)
@@ -243,7 +243,7 @@ def _check_split(node: Node | None, found: Diagnostics) -> None:
     """What the schema cannot say of a split."""
     if not isinstance(node, Tree) or not all(is_known(item.value) for item in node.entries.values()):
         return
-    for key, text in split.problems(plain(node)):  # type: ignore[arg-type]
+    for key, text in split.problems(plain(node)):
         if key == "" and len(node.entries):
             found.add("bad-split", f"the split {text}", node)
 

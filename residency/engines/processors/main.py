@@ -96,9 +96,9 @@ def _fetch(wanted: Mapping[str, Any], base: Path, notes: Notes) -> dict[str, Fet
             notes.say(f"{name}: {text}")
             notes.progress(f"{name}: {text}", force=True)
 
-        found = fetch(value, cache=cache_dir(), mirror=mirror, base=base, report=tell)
-        notes.say(f"{name}: {found.bytes / 1e6:.1f} MB from the {found.from_}, sha256 {found.sha256}")
-        fetched[name] = found
+        got = fetch(value, cache=cache_dir(), mirror=mirror, base=base, report=tell)
+        notes.say(f"{name}: {got.bytes / 1e6:.1f} MB from the {got.from_}, sha256 {got.sha256}")
+        fetched[name] = got
     return fetched
 
 
