@@ -149,15 +149,10 @@ def _zip_entries(opened: zipfile.ZipFile) -> Iterator[_Entry]:
 
 def _tar_entries(opened: tarfile.TarFile) -> Iterator[_Entry]:
     for info in opened:
-        kind = (
-            "file"
-            if info.isreg()
-            else "folder"
-            if info.isdir()
-            else "link"
-            if info.issym() or info.islnk()
-            else "device"
-        )
+        if info.isreg() or info.isdir():
+            kind = "file" if info.isreg() else "folder"
+        else:
+            kind = "link" if info.issym() or info.islnk() else "device"
         yield _Entry(info.name, info.size, kind, lambda info=info: opened.extractfile(info))  # type: ignore[misc,arg-type]
 
 
