@@ -179,6 +179,13 @@ class Engine(ABC):
     def verify(self, job: Job) -> Verified:
         """Look at what the stage left. Raises StageFailed when the work was not done."""
 
+    def reused(self, job: Job) -> tuple[str, ...]:
+        """Called when a finished stage is reused; returns warnings.
+
+        For what a recipe wants outside of the store, which may be gone or another's by now.
+        """
+        return ()
+
     def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
         """A sentence and a hint for a command that failed, from the end of its log."""
         lines = [line.strip() for line in log_tail.splitlines() if line.strip()]

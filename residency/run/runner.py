@@ -224,6 +224,12 @@ class _Run:
             record.seconds = found.seconds if found else 0.0
         rundir.link_stage(self.run_dir, stage.name, stage.folder)
         self.view.stage(stage.name, "reused", stage.reason)
+        try:
+            said = stage.engine.reused(stage.job)
+        except Exception as error:  # the stage itself is done
+            said = (f"{type(error).__name__}: {error}",)
+        for warning in said:
+            self.view.message(f"stage {stage.name}: {warning}", "warning")
 
     def _loop(self) -> None:
         while True:

@@ -94,6 +94,10 @@ class LlamaFactory(Engine):
         """See that the last step was reached and the result is whole, and take it over."""
         return result.verify(job)
 
+    def reused(self, job: Job) -> tuple[str, ...]:
+        """Put the result where `output_dir` says: that may have changed, or hold another stage's."""
+        return tuple(result.publish_result(job))
+
     def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
         """The cause in one sentence, and what to change."""
         return failures.explain(log_tail)

@@ -57,15 +57,26 @@ def verify(job: Job) -> Verified:
     name = "adapter" if places.trains_adapter(job.config) else "model"
     target = job.outputs / name
     collect(training, target)
-    if given.get("output_dir"):
-        said = publish.publish(job, training, _output_dir(job, given))
-        warnings += [said] if said else []
+    warnings += publish_result(job)
     if "save_steps" not in given and "save_strategy" not in given:
         for path in checkpoints.checkpoints(training):  # ours, kept only to go on from
             shutil.rmtree(path, ignore_errors=True)
     for folder in (job.folder / checkpoints.ASIDE, job.folder / "cache"):
         shutil.rmtree(folder, ignore_errors=True)
     return Verified({name: target}, metrics, tuple(warnings))
+
+
+def publish_result(job: Job) -> list[str]:
+    """Put the result where the recipe's `output_dir` says, if it is not there yet; returns warnings."""
+    given = places.block(job.config)
+    training = job.folder / places.TRAINING
+    if not given.get("output_dir") or not training.is_dir():
+        return []
+    target = _output_dir(job, given)
+    if publish.published(job, target):
+        return []
+    said = publish.publish(job, training, target, overwrite=bool(given.get("overwrite_output_dir")))
+    return [said] if said else []
 
 
 def _look(job: Job) -> tuple[dict[str, Any], list[str]]:

@@ -58,10 +58,10 @@ def build(job: Job) -> Settings:
         del made.values["resume_from_checkpoint"]
         if isinstance(given["resume_from_checkpoint"], str):
             made.notes.append("resume_from_checkpoint: the checkpoint is copied into the training folder")
-        else:
+        elif given["resume_from_checkpoint"] is not None:
             made.notes.append("resume_from_checkpoint is not used: an interrupted stage always goes on")
-    if made.values.pop("overwrite_output_dir", False):
-        made.notes.append("overwrite_output_dir is not used: each stage has a folder of its own (--fresh)")
+    # Each stage trains in a folder of its own; what to do with `output_dir` is publish.py's matter.
+    made.values.pop("overwrite_output_dir", None)
     if not resumable(given):
         # LLaMA-Factory would refuse, or go on wrongly from, what an earlier attempt left.
         made.values["overwrite_output_dir"] = True

@@ -121,16 +121,28 @@ def test_publishing(make_job: Callable[..., Job], tmp_path: Path) -> None:
     training = finish(job)
     assert ENGINE.verify(job).warnings == ()
     marker = json.loads((target / ".residency.json").read_text())
-    assert marker == {"recipe": "toy", "stage": "sft-0123"}
+    assert (marker["recipe"], marker["stage"]) == ("toy", "sft-0123")
+    assert "checkpoint-4/optimizer.pt" in marker["files"]
     assert (target / "checkpoint-4").is_dir()
     assert (target / "all_results.json").is_file()
     weights = target / "adapter_model.safetensors"
     assert not weights.samefile(training / weights.name)  # who edits it does not edit the store
+    (target / "notes.txt").write_text("mine")
+    (target / "all_results.json").unlink()
+    assert ENGINE.reused(job) == ()
+    assert (target / "all_results.json").is_file()
+    again = make_job(tiny_block(MODEL, output_dir=str(target), save_steps=2), key="sft-4567")
+    (finish(again) / "checkpoint-4").rename(again.folder / "training" / "checkpoint-2")
     weights.write_bytes(b"")
-    (target / "extra").touch()
-    assert ENGINE.verify(job).warnings == ()  # ours, so replaced
+    assert ENGINE.verify(again).warnings == ()  # ours, so replaced
     assert weights.stat().st_size
-    assert not (target / "extra").exists()
+    assert not (target / "checkpoint-4").exists()
+    assert (target / "notes.txt").read_text() == "mine"
+    # The first one again, reused: its result is what `output_dir` holds.
+    assert ENGINE.reused(job) == ()
+    assert (target / "checkpoint-4").is_dir()
+    assert not (target / "checkpoint-2").exists()
+    assert (target / "notes.txt").read_text() == "mine"
 
 
 def test_publishing_never_replaces_what_is_not_ours(make_job: Callable[..., Job], tmp_path: Path) -> None:
@@ -141,3 +153,7 @@ def test_publishing_never_replaces_what_is_not_ours(make_job: Callable[..., Job]
     finish(job)
     assert "not ours" in ENGINE.verify(job).warnings[0]
     assert [path.name for path in target.iterdir()] == ["thesis.txt"]
+    meant = make_job(tiny_block(MODEL, output_dir=str(target), overwrite_output_dir=True))
+    assert ENGINE.verify(meant).warnings == ()
+    assert (target / "thesis.txt").read_text() == "years of work"
+    assert (target / "adapter_model.safetensors").is_file()
