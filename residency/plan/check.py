@@ -60,7 +60,7 @@ def check(
         return checked
     context = CheckContext(project=project, cwd=cwd, trust=tuple(trust), gpus=machine.gpu_count())
     if recipe.kind == PIPELINE:
-        _check_schema(recipe, project, found)
+        schema.validate(recipe.tree, kind_schema.load_pipeline(project / "schemas"), found)
         stages, more = expand(recipe, profiles=tuple(profiles), shared_profiles=shared, cwd=cwd)
         found.extend(more)
         checked.stages = stages
@@ -76,7 +76,8 @@ def check(
 def _check_schema(recipe: Recipe, project: Path, found: Diagnostics) -> None:
     described = kind_schema.load(recipe.kind, project / "schemas")
     if described is not None:
-        schema.validate(recipe.tree, described, found)
+        name, key_span = recipe.stage or ("", None)
+        schema.validate(recipe.tree, described, found, name=name, key_span=key_span)
 
 
 def _check_stage(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:

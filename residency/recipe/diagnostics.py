@@ -59,11 +59,13 @@ class Diagnostics:
         """Record a mistake at a span or at a node.
 
         A node whose value came through an interpolation is reported where the value was
-        written, with a note at the place that uses it.
+        written, with a note at the place that uses it; once, however many places use it.
         """
         all_notes = tuple(notes)
         if not isinstance(where, Span):
             if where.via is not None and where.via != where.span:
+                if any(item.code == code and item.span == where.span for item in self.items):
+                    return
                 all_notes = (*all_notes, ("used here", where.via))
             where = where.span
         found = Diagnostic(code, message, where, hint, severity, all_notes)

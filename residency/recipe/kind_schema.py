@@ -33,6 +33,17 @@ def load(kind: str, folder: Path = SCHEMAS) -> dict[str, Any] | None:
     return _load(kind, folder) if kind in names(folder) else None
 
 
+def load_pipeline(folder: Path = SCHEMAS) -> dict[str, Any]:
+    """The schema of a pipeline's own keys, for a checker that checks the recipe of each stage by itself.
+
+    Of a stage's entry it describes `recipe`, `with` and `needs` alone.
+    """
+    whole = _load("pipeline", folder)
+    own = {"properties": _read(folder / "common.json")["x-stage-properties"]}
+    stages = {**whole["properties"]["stages"], "additionalProperties": own}
+    return {**whole, "properties": {**whole["properties"], "stages": stages}}
+
+
 def engine(name: str, folder: Path = SCHEMAS) -> dict[str, Any]:
     """The schema of an engine's keys: the installed version's, else the newest, else anything."""
     path = engine_file(name, folder)

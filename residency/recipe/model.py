@@ -61,6 +61,8 @@ class Recipe:
     """The profiles that the recipe itself declares."""
     needs: tuple[str, ...] = ()
     """Stages that `needs:` names in the pipeline that holds this recipe."""
+    stage: tuple[str, Span] | None = None
+    """For a recipe that stands in a pipeline's file: `stages.sft`, and where that name is written."""
     plain_llamafactory: bool = False
     """True for a LLaMA-Factory YAML without `kind:`, which is taken as `kind: sft`."""
 

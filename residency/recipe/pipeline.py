@@ -181,8 +181,11 @@ class _Expansion:
         if child is None:
             return None
         self.known_profiles.update(child.profiles)
-        if inline and "name" not in overlay.entries:
-            child.name = full.removeprefix(scope)
+        if inline:
+            name = full.removeprefix(scope)
+            child.stage = (f"stages.{name}", self.places[full])
+            if "name" not in overlay.entries:
+                child.name = name
         return child
 
     def _shown(self, pipeline: Recipe) -> str:

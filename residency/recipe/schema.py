@@ -41,7 +41,9 @@ _NUMBERS: tuple[tuple[str, Callable[[Any, Any], bool], str], ...] = (
 )
 
 
-def validate(node: Node, schema: Schema, found: Diagnostics, *, name: str = "") -> None:
+def validate(
+    node: Node, schema: Schema, found: Diagnostics, *, name: str = "", key_span: Span | None = None
+) -> None:
     """Add to `found` every way in which `node` breaks `schema`; never stops at the first.
 
     Args:
@@ -49,8 +51,9 @@ def validate(node: Node, schema: Schema, found: Diagnostics, *, name: str = "") 
         schema: a whole schema document; `$ref` starts at its root.
         found: takes the diagnostics.
         name: what the messages call the node, `llamafactory` for that block.
+        key_span: where the node's own key is written; what it lacks is reported there.
     """
-    _Checker(schema, found).check(node, schema, Place(name))
+    _Checker(schema, found).check(node, schema, Place(name, key_span))
 
 
 @dataclass(slots=True)

@@ -113,7 +113,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
             if known and name not in known:
                 close = closest(name, own) or closest(name, known)
                 hint = f"did you mean `{close[0]}`?" if close else f"this project's are {', '.join(own)}"
-                found.add("unknown-task", f"there is no task {name!r}", where, hint=hint)
+                found.add("unknown-task", f"there is no task `{name}`", where, hint=hint)
             continue
         try:
             task = taskfiles.find(context.project, name)
@@ -150,6 +150,7 @@ def _check_data(
 ) -> None:
     data = places.data_files(recipe.config)
     names = places.task_names(recipe.config)
+    own = taskfiles.own(starts[1])
     for name, task in tasks.items():
         if name not in data and task.local and task.questions:
             found.add(
@@ -163,12 +164,14 @@ def _check_data(
         key = key_span(recipe.tree, ("data", name)) or node
         if name not in names:
             close = closest(name, names)
+            if close and close[0] not in tasks and name in closest(close[0], own):
+                continue  # `tasks:` misspells it, which has been said
             hint = f"did you mean `{close[0]}`?" if close else f"add {name} to `tasks:`"
             found.add(
-                "unknown-task", f"data is given for {name!r}, which is not among the tasks", key, hint=hint
+                "unknown-task", f"data is given for `{name}`, which is not among the tasks", key, hint=hint
             )
         elif name not in tasks or not tasks[name].local:
-            if name in taskfiles.own(starts[1]):
+            if name in own:
                 continue  # its file is wrong, which has been said
             found.add(
                 "unused-data",

@@ -43,8 +43,8 @@ def model(value: str, starts: tuple[Path, ...]) -> str:
 
 
 def is_token(value: Any) -> bool:
-    """True for a value that another stage has yet to give."""
-    return isinstance(value, str) and TOKEN_OPEN in value
+    """True for a value that another stage has yet to give, or that a reported mistake keeps unknown."""
+    return isinstance(value, str) and (TOKEN_OPEN in value or "${" in value)
 
 
 def task_names(config: Mapping[str, Any]) -> list[str]:
