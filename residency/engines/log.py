@@ -8,8 +8,10 @@ from pathlib import Path
 TAIL = 64 << 10
 # The last line of a Python traceback: `torch.OutOfMemoryError: …`, under torchrun after `[rank0]:`.
 ERROR = re.compile(
-    r"^(?:\[rank\d+\]:\s*)?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failed)): (.+)$", re.MULTILINE
+    r"^(?:\[rank\d+\]:\s*)?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failed)):[ \t]*(?:\r?\n[ \t]*)?(\S.*)$",
+    re.MULTILINE,
 )
+BAR = re.compile(r"\d+%\|.*\| *\d+/\d+ \[")
 # What a parent process adds after the real cause.
 WRAPPERS = ("ChildFailedError", "CalledProcessError", "SignalException")
 
@@ -26,9 +28,10 @@ def tail(path: Path, size: int = TAIL) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that is not empty; a progress bar's states count as lines."""
+    """The last line that is not empty, and no progress bar where there is another."""
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    return lines[-1] if lines else ""
+    said = [line for line in lines if not BAR.search(line)]
+    return (said or lines or [""])[-1]
 
 
 def last_error(text: str) -> str | None:

@@ -119,13 +119,17 @@ def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 
 
 def _short(key: str) -> str:
-    return key.removeprefix("recipe.").removeprefix("llamafactory.").removeprefix("lm_eval.")
+    for prefix in ("recipe.", "version.", "llamafactory.", "lm_eval."):
+        key = key.removeprefix(prefix)
+    return key
 
 
 def _change(key: str, old: str, new: str) -> str:
     opaque = old.startswith(("sha256:", '"content:', '"stage:')) or new.startswith(
         ("sha256:", '"content:', '"stage:')
     )
+    if key.startswith("version.dataset_info."):
+        return f"the entry of {_short(key).removeprefix('dataset_info.')} in dataset_info.json changed"
     if key.startswith(("file.", "function.")):
         return f"{key.split('.', 1)[1]} changed"
     if '"stage:' in new or ("stage:" in new and "stage:" in old):

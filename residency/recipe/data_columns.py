@@ -14,6 +14,14 @@ from residency.recipe.suggest import closest
 # What each form of rows uses, and where it is looked for when `columns` is left out.
 ALPACA = {"prompt": "instruction", "query": "input", "response": "output"}
 CONVERSATION = {"messages": "conversations"}
+_TYPES = {
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 TAGS = {
     "role_tag": "from",
     "content_tag": "value",
@@ -62,6 +70,7 @@ def check_rows(path: Path, name: str, entry: Mapping, key: Span, found: Diagnost
         if column in rows.columns or (role in ("system", "tools") and _form(entry) == "openai"):
             continue  # OpenAI's form takes these two only where a row has them
         _say_missing(role, column, where or key, where is not None, name, rows, shown, found)
+    _check_types(rows, [column for column, _ in columns.values()], key, shown, found)
     messages = columns.get("messages")
     if messages is not None and messages[0] in rows.columns:
         _check_messages(rows, messages[0], entry, key, shown, found)
@@ -111,6 +120,21 @@ def _say_missing(
     example = near[0] if near else rows.columns[0]
     hint = f'it has {has}; add `"columns": {{"{role}": "{example}", …}}` to the entry'
     found.add("column-missing", message, where, hint=hint)
+
+
+def _check_types(rows: Rows, columns: list[str], key: Span, shown: str, found: Diagnostics) -> None:
+    """A column is of one type in all rows, or the file is not read at all."""
+    for column in dict.fromkeys(columns):
+        first: tuple[int, str] | None = None
+        for number, row in enumerate(rows.rows, 1):
+            kind = _TYPES.get(type(row.get(column)))
+            if kind is None:
+                continue
+            first = first or (number, kind)
+            if kind != first[1]:
+                message = f"`{column}` of {shown} is {first[1]} in row {first[0]}, but {kind} in row {number}"
+                found.add("bad-data", message, key, hint="each column must hold one type in all rows")
+                break
 
 
 def _check_messages(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -234,6 +235,10 @@ class StageRun:
             if progress != self._last_progress:
                 self._last_progress, self._life = progress, now
             self._context.view.progress(self.stage.name, progress, self.seconds)
+            for name, value in progress.metrics.items():
+                if not math.isfinite(value):
+                    at = f" at step {progress.step:,}" if progress.step else ""
+                    self._warn(f"stage {self.stage.name}: {name} is not a number{at}", name)
         self._take_metrics()
 
     def _take_metrics(self) -> None:
@@ -251,9 +256,10 @@ class StageRun:
             )
             return None
 
-    def _warn(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
+    def _warn(self, text: str, about: str | None = None) -> None:
+        """Say it once, or once about the same thing."""
+        if (about or text) not in self._warned:
+            self._warned.add(about or text)
             self._context.view.message(self._context.redactor.text(text), "warning")
 
     def stop(self) -> None:

@@ -91,20 +91,37 @@ class Sft(StageKind):
         block = places.block(config)
         starts = places.roots(config, recipe_folder, project)
         files: list[Path] = []
+        ignore = ["resources.cpus", *(f"{BLOCK}.{key}" for key in NO_EFFECT)]
+        versions: dict[str, str] = {}
         for key in places.PATH_KEYS:
             if key in ("cache_dir", "media_dir"):
                 continue
-            files += [path for name in places.names(block.get(key)) if (path := _there(name, starts))]
+            named = places.names(block.get(key))
+            there = [path for name in named if (path := _there(name, starts))]
+            files += there
+            if named and len(there) == len(named):
+                # What lies there counts, not how the way to it is written.
+                ignore.append(f"{BLOCK}.{key}")
+                versions[key] = "on this disk"
         for key in ("deepspeed", "resume_from_checkpoint"):
             if isinstance(block.get(key), str):
                 path = _deepspeed(block[key]) if key == "deepspeed" else None
                 path = path or _there(block[key], starts)
                 files += [path] if path else []
         chosen = _data(config, recipe_folder, project)
+        versions |= {f"dataset_info.{name}": _entry(entry) for name, entry in chosen.info.items()}
+        if not chosen.online:
+            ignore.append(f"{BLOCK}.dataset_dir")
+        for key in ("dataset", "eval_dataset"):
+            named = datasets.asked(config, key)
+            if named and not any(TOKEN_OPEN in name for name in named):
+                # The same at the recipe's top, in the block, as a list, or with commas.
+                ignore += [key, f"{BLOCK}.{key}"]
+                versions[key] = ", ".join(named)
         return Inputs(
             files=tuple(dict.fromkeys([*files, *chosen.files])),
-            ignore=("resources.cpus", *(f"{BLOCK}.{key}" for key in NO_EFFECT)),
-            versions={f"dataset_info.{name}": _entry(entry) for name, entry in chosen.info.items()},
+            ignore=tuple(ignore),
+            versions=versions,
         )
 
 

@@ -113,3 +113,44 @@ def test_advice_is_about_what_is_set() -> None:
     assert "llamafactory.finetuning_type: lora" in said
     said = memory.estimate(LLAMA, replace(LORA, length=512, bits=4)).advice
     assert said == ()
+
+
+# The hardware table of LLaMA-Factory's README (in the metadata of llamafactory 0.9.5, "Hardware
+# Requirement"), in GB of all GPUs together. It names no batch and no length: one row of 512 tokens here.
+TABLE = {
+    "meta-llama/Llama-2-7b-hf": {"full": 120, "pure": 60, "lora": 16, "lora 8": 10, "lora 4": 6},
+    "Qwen/Qwen2.5-14B-Instruct": {"full": 240, "pure": 120, "lora": 32, "lora 8": 20, "lora 4": 12},
+    "meta-llama/Llama-3.1-70B-Instruct": {
+        "full": 1200, "pure": 600, "lora": 160, "lora 8": 80, "lora 4": 48,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "gigabytes"),
+    [(model, method, size) for model, row in TABLE.items() for method, size in row.items()],
+)
+def test_llamafactorys_own_table(model: str, method: str, gigabytes: float) -> None:
+    trained = "full" if method in ("full", "pure") else "lora"
+    made = memory.estimate(
+        shape(model),
+        Training(
+            batch=1,
+            length=512,
+            method=trained,  # type: ignore[arg-type]
+            pure_half=method == "pure",
+            bits=int(method[5:]) if method.startswith("lora ") else None,
+        ),
+    )
+    assert made.total / 1e9 == pytest.approx(gigabytes, rel=0.12)
+
+
+def test_llama_8b_full_on_four_gpus() -> None:
+    """The same table's rule for full fine-tuning, 18 bytes a parameter, over four GPUs by ZeRO-3."""
+    made = memory.estimate(LLAMA, replace(FULL, length=512, zero=3, deepspeed=True, gpus=4))
+    assert made.total == pytest.approx(18 * LLAMA.parameters / 4, rel=0.05)
+    assert made.total < 80e9
+    # With ZeRO-2 the 16-bit weights stay whole: 2 + 14 / 4 bytes a parameter.
+    zero2 = memory.estimate(LLAMA, replace(FULL, length=512, zero=2, deepspeed=True, gpus=4))
+    states = zero2.weights + zero2.gradients + zero2.optimizer
+    assert states == pytest.approx(5.5 * LLAMA.parameters, rel=1e-6)

@@ -8,6 +8,8 @@ import pytest
 from stage_case import check
 
 from residency import stages
+from residency.plan.fingerprint import parts
+from residency.plan.hashing import FileHashes
 
 KIND = stages.get("sft")
 
@@ -50,7 +52,7 @@ def test_inputs(project: Path) -> None:
     (project / "ds.json").write_text("{}")
     found = KIND.inputs(config, project, project)
     assert set(found.files) == {project / "model", project / "ds.json", project / "data" / "toy.json"}
-    assert list(found.versions) == ["dataset_info.toy"]
+    assert list(found.versions) == ["model_name_or_path", "dataset_info.toy"]
     for key in ("llamafactory.logging_steps", "llamafactory.output_dir", "llamafactory.report_to"):
         assert key in found.ignore
     for key in (
@@ -60,6 +62,37 @@ def test_inputs(project: Path) -> None:
         "llamafactory.dataset",
     ):
         assert key not in found.ignore
+
+
+def test_the_way_to_data_and_models_does_not_count(project: Path) -> None:
+    """A plain YAML and the recipe made of it are one training."""
+    (project / "recipes").mkdir()
+
+    def counted(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+        return parts(
+            config,
+            KIND.inputs(config, folder, project),
+            engine="llamafactory",
+            engine_version="1",
+            stage_key=str,
+            hashes=FileHashes(project / "hashes.json"),
+            recipe_folder=folder,
+            roots=(project,),
+        )
+
+    block = {"model_name_or_path": "model", "stage": "sft"}
+    plain = {"kind": "sft", "llamafactory": {**block, "dataset": "toy, other", "dataset_dir": str(project)}}
+    recipe = {
+        "kind": "sft",
+        "dataset": ["toy", "other"],
+        "llamafactory": {**block, "model_name_or_path": "../model"},
+    }
+    assert counted(project, plain) == counted(project / "recipes", recipe)
+    recipe["dataset"] = ["other", "toy"]
+    assert counted(project, plain) != counted(project / "recipes", recipe)
+    recipe["dataset"] = ["toy", "other"]
+    (project / "model" / "config.json").write_text("{}")
+    assert counted(project, plain) == counted(project / "recipes", recipe)
 
 
 def test_how_a_dataset_is_read_counts_and_where_it_lies_does_not(project: Path) -> None:

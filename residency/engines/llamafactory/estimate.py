@@ -86,7 +86,7 @@ def training(job: Job, given: Mapping[str, Any]) -> memory.Training:
         recompute=not given.get("disable_gradient_checkpointing", False),
         flash=attention not in ("disabled", "off"),
         fused_loss=bool(given.get("enable_liger_kernel")),
-        reference=stage in ("dpo", "kto") and method == "full",
+        reference=stage in ("dpo", "kto") and (method == "full" or bool(given.get("ref_model"))),
     )
 
 

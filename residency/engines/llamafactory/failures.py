@@ -19,6 +19,12 @@ def _memory(m: Match) -> tuple[str, str]:
     )
 
 
+_VOCABULARY = (
+    "the tokenizer does not fit the model; if tokens were added, set llamafactory.resize_vocab: true"
+)
+_NEW_TOKENS = re.compile(r"Replace eos token: (\S+?)\.\s|New tokens have been added")
+
+
 # Looked for in this order; the first that the log shows is the cause. Each gives the sentence and the hint.
 CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] = (
     (re.compile(r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED"), _memory),
@@ -83,6 +89,29 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         ),
     ),
     (
+        re.compile(r"Cannot find sufficient samples"),
+        lambda m: (
+            "there is too little text for one whole sequence: rows are joined, and a rest is dropped",
+            "lower llamafactory.cutoff_len, give more text, or raise llamafactory.val_size "
+            "(it may be the part kept for evaluation)",
+        ),
+    ),
+    (
+        re.compile(r"(?:ArrowInvalid|ArrowTypeError): ([^\n]+)(?=[\s\S]*DatasetGenerationError)"),
+        lambda m: (
+            "a data file could not be read: " + m[1].strip().removeprefix("JSON parse error: "),
+            "each column must hold one type in all rows: mend the file, or filter it by a `data` stage",
+        ),
+    ),
+    (
+        re.compile(r"Some tensors share memory[^\n]*\{'lm_head\.weight', '[\w.]*embed_tokens\.weight'\}"),
+        lambda m: (
+            "LLaMA-Factory cannot save this model whole: its output and its embeddings are one tensor",
+            "train the reward model with llamafactory.finetuning_type: lora, or take a model whose "
+            "embeddings are not tied",
+        ),
+    ),
+    (
         re.compile(r"Target modules? \{?'?(.+?)'?\}? not found in the base model"),
         lambda m: (
             f"the model has no module {m[1]}",
@@ -126,7 +155,7 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str]]], ...] =
         re.compile(r"device-side assert triggered|index out of range in self"),
         lambda m: (
             "a token is outside of the model's vocabulary",
-            "the tokenizer does not fit the model; if tokens were added, set llamafactory.resize_vocab: true",
+            _VOCABULARY,
         ),
     ),
     (
@@ -156,5 +185,12 @@ def explain(text: str) -> tuple[str, str | None]:
     for pattern, say in CAUSES:
         found = pattern.search(said)
         if found:
-            return say(found)
+            sentence, hint = say(found)
+            if hint == _VOCABULARY and _NEW_TOKENS.search(text):
+                # A template brings its own end-of-turn tokens.
+                return sentence, (
+                    "llamafactory.template does not fit this model: it adds tokens that the model does not "
+                    "have; name the model's own template, or set llamafactory.resize_vocab: true"
+                )
+            return sentence, hint
     return log.last_error(text) or log.last_line(text) or "it printed nothing", None

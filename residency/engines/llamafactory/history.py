@@ -8,6 +8,7 @@ interrupted reads like that of one that was not.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,6 +44,7 @@ PHASES = (
     (re.compile(r"Training completed\."), "writing the result"),
 )
 TOTAL = re.compile(r"Total optimization steps = ([\d,]+)")
+GRADIENT = re.compile(r"'grad_norm': '?([-+\w.]+)")
 BAR = re.compile(r"\| (\d+)/(\d+) \[")
 
 
@@ -85,6 +87,10 @@ def progress(training: Path, stage: Path) -> Progress:
     metrics = {k: float(v) for k, v in last.items() if k not in SHOWN_APART and _number(v)}
     if total is None:
         return Progress(message=message)
+    gradients = GRADIENT.findall(tail)
+    if gradients and not math.isfinite(float(gradients[-1])):
+        # The loss that is logged beside it is an average of earlier ones.
+        metrics["gradient"] = float(gradients[-1])
     busy = message if message in ("evaluating", "predicting", "writing the result") else ""
     return Progress(step=step, total=total, message=busy, metrics=metrics)
 

@@ -98,7 +98,7 @@ def _look(job: Job) -> tuple[dict[str, Any], list[str]]:
     results = hf_folder.read_json(training / "all_results.json")
     warnings = _steps(state, given)
     logged = history.rows(training, job.folder)
-    _finite(state, logged, results)
+    warnings += _finite(state, logged, results)
     if places.trains_adapter(job.config):
         starts = places.roots(job.config, job.recipe_folder, job.project)
         base = places.absolute(str(given.get("model_name_or_path")), starts)
@@ -131,22 +131,36 @@ def _steps(state: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _finite(state: Mapping[str, Any], logged: list[dict[str, Any]], results: Mapping[str, Any]) -> None:
-    """The trainer replaces a loss that is no number by an average, so gradients are looked at too."""
+def _finite(state: Mapping[str, Any], logged: list[dict[str, Any]], results: Mapping[str, Any]) -> list[str]:
+    """A spoilt model fails the stage; an evaluation without a figure is a warning.
+
+    The trainer replaces a loss that is no number by an average, so gradients are looked at too.
+    """
     log = [row for row in state.get("log_history") or [] if isinstance(row, dict)]
     seen = (
         ("loss", [row["loss"] for row in log if _number(row.get("loss"))]),
         ("loss", [row["loss"] for row in logged if _number(row.get("loss"))]),
         ("gradient", [row["grad_norm"] for row in log if _number(row.get("grad_norm"))]),
         ("loss", [results[key] for key in ("train_loss",) if _number(results.get(key))]),
-        ("loss of the evaluation", [results[key] for key in ("eval_loss",) if _number(results.get(key))]),
     )
     for what, values in seen:
         if values and not math.isfinite(values[-1]):
+            if len(values) > 1 and not any(map(math.isfinite, values)):
+                raise StageFailed(
+                    f"the {what} was not a number from the first step on: the model is spoilt",
+                    "the weights that it starts from may hold such values already, or fp16 may not do for "
+                    "them: use bf16",
+                )
             raise StageFailed(
                 f"the {what} is not a number at the end of the training: the model is spoilt",
                 "lower llamafactory.learning_rate, or use bf16 in place of fp16",
             )
+    if _number(results.get("eval_loss")) and not math.isfinite(results["eval_loss"]):
+        return [
+            "the loss of the evaluation is not a number, though that of the training is: llamafactory.cutoff_len "
+            "may leave nothing of the answers"
+        ]
+    return []
 
 
 def _figures(

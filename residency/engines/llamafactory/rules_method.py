@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
-from residency.engines.llamafactory.view import View, names
+from residency.engines.llamafactory.view import View, known, names
 from residency.recipe.suggest import closest
 
 LORA_ONLY = ("loraplus_lr_ratio", "use_rslora", "use_dora", "pissa_init")
@@ -172,6 +173,42 @@ def preferences(view: View) -> None:
     reference = view.stage == "dpo" and view.get("pref_loss") not in ("orpo", "simpo")
     if view.on("pissa_init") and view.method == "lora" and (view.stage == "kto" or reference):
         view.conflict("pissa_init", "stage", f"PiSSA does not go with `stage: {view.stage}`")
+    if not (view.stage == "kto" or reference) or view.method != "lora" or "ref_model" in view:
+        return
+    adapters = names(view.block.get("adapter_name_or_path"))
+    if adapters and not view.on("create_new_adapter"):
+        view.warn(
+            "unusual-value",
+            "the adapter is trained further, but held against the base model without it",
+            view.place("adapter_name_or_path"),
+            "name the model under `ref_model` and the adapter under `ref_model_adapters`, "
+            "or set `create_new_adapter: true`",
+        )
+
+
+def reward_model(view: View) -> None:
+    """A whole reward model whose output and embeddings are one tensor cannot be saved.
+
+    LLaMA-Factory 0.9.5 hands the trainer a wrapped model, whose tensors transformers 5 writes as
+    they are, and safetensors refuses shared ones; it fails at the first checkpoint.
+    """
+    value = view.get("model_name_or_path")
+    if view.stage != "rm" or view.method not in ("full", "freeze") or not known(value):
+        return
+    path = view.find(value)
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return
+    if isinstance(config, dict) and config.get("tie_word_embeddings"):
+        view.error(
+            "unsupported-stage",
+            f"`finetuning_type: {view.method}` cannot save a reward model of this model: its output and its "
+            "embeddings are one tensor",
+            view.place("finetuning_type"),
+            "use `finetuning_type: lora`, or a model whose embeddings are not tied",
+            ("model_name_or_path",),
+        )
 
 
 def packages(view: View) -> None:
@@ -190,5 +227,6 @@ RULES: tuple[Callable[[View], None], ...] = (
     quantization,
     optimizers,
     preferences,
+    reward_model,
     packages,
 )

@@ -40,6 +40,8 @@ def precision(view: View) -> None:
         if view.on(key):
             hint = "use `bf16: true` with `use_cpu: true`, or leave it out"
             view.error("needs-gpu", f"`{key}` needs a GPU, and this would run on a CPU", view.key(key), hint)
+    if view.asked_gpus == 0:
+        return  # the launcher sets `use_cpu` itself
     for key in ("bf16", "bf16_full_eval"):
         if view.on(key) and not view.on("use_cpu"):
             message = f"`{key}` without a GPU needs `use_cpu: true`"

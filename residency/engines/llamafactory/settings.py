@@ -160,6 +160,8 @@ def _defaults(made: Settings, given: Mapping[str, Any], job: Job) -> None:
     steps = steps if isinstance(steps, int) and steps > 0 else None
     if "logging_steps" not in given and "logging_strategy" not in given:
         values["logging_steps"] = max(1, min(10, (steps or 1000) // 100))
+        if steps is None:
+            values.setdefault("logging_first_step", True)  # lest a short training logs nothing
     _saving(made, given, steps)
 
 

@@ -62,11 +62,16 @@ class View:
     @property
     def on_cpu(self) -> bool:
         """True when training would happen without a GPU."""
-        asked = self.recipe.tree.get("resources")
-        gpus = plain_or_none(asked.get("gpus")) if isinstance(asked, Mapping) else None
+        gpus = self.asked_gpus
         if self.on("use_cpu") or gpus == 0:
             return True
         return self.context.gpus == 0 and not gpus
+
+    @property
+    def asked_gpus(self) -> Any:
+        """What the recipe says under `resources: {gpus: …}`, or None."""
+        asked = self.recipe.tree.get("resources")
+        return plain_or_none(asked.get("gpus")) if isinstance(asked, Mapping) else None
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -40,7 +40,7 @@ def test_what_is_ours(make_job: MakeJob) -> None:
     assert made["use_cpu"] is True
     assert made["report_to"] == "none"
     assert "overwrite_output_dir" not in made
-    assert any("overwrite_output_dir" in note for note in ENGINE.prepare(job).notes)
+    assert not any("output_dir" in note for note in ENGINE.prepare(job).notes)
 
 
 def test_prepare_is_pure(make_job: MakeJob) -> None:
