@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: python launch.py diff 20260301-1204 20260302",
     )
     for name in ("a", "b"):
-        parser.add_argument(name, metavar="RUN", help="an id or its beginning, a recipe's name, or a folder")
+        parser.add_argument(name, metavar="RUN", help="an id or its beginning, a recipe's name, a folder, or `latest`")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 

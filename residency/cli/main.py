@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from residency.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_RECIPE, ResidencyError
+from residency.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_RECIPE, RecipeInvalid, ResidencyError
 
 # verb → (module, what it does). A literal list: greppable, and nothing is imported to show help.
 VERBS: dict[str, tuple[str, str]] = {
@@ -79,7 +79,25 @@ def _main(arguments: list[str]) -> int:
     module = importlib.import_module(VERBS[arguments[0]][0])
     parser = argparse.ArgumentParser(prog="launch.py")
     module.add_parser(parser.add_subparsers(dest="verb", metavar="VERB"))
-    return int(module.run(parser.parse_args(arguments)))
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise _unknown(unknown[0], arguments[0], parser)
+    return int(module.run(parsed))
+
+
+def _unknown(word: str, verb: str, parser: argparse.ArgumentParser) -> RecipeInvalid:
+    """The error for an argument that the verb does not know."""
+    from residency.recipe.suggest import closest
+
+    verbs = next(action for action in parser._actions if isinstance(action.choices, dict))
+    assert isinstance(verbs.choices, dict)
+    options = [option for option in verbs.choices[verb]._option_string_actions if option.startswith("--")]
+    hint = f"`python launch.py {verb} --help` tells what it takes"
+    if not word.startswith("-"):
+        return RecipeInvalid(f"`launch.py {verb}` takes no `{word}` there", hint)
+    name = word.partition("=")[0]
+    near = closest(name.lstrip("-"), [option.lstrip("-") for option in options])
+    return RecipeInvalid(f"`launch.py {verb}` takes no {name}", f"did you mean --{near[0]}?" if near else hint)
 
 
 def print_error(error: ResidencyError) -> None:

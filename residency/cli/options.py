@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from residency.errors import Missing
+
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """`--profile`, `--set`, `--trust`, `--mirror`."""
@@ -42,3 +44,9 @@ def apply_environment(arguments: argparse.Namespace) -> None:
     """Hand `--mirror` on to everything that is started from here."""
     if getattr(arguments, "mirror", None):
         os.environ["RESIDENCY_MIRROR"] = str(Path(arguments.mirror).expanduser().absolute())
+    mirror = os.environ.get("RESIDENCY_MIRROR")
+    if mirror and not Path(mirror).is_dir():
+        raise Missing(
+            f"the mirror {mirror} is not a folder",
+            "give the folder that holds files laid out as host/path, with --mirror DIR or RESIDENCY_MIRROR",
+        )

@@ -25,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show one run",
         epilog="example: python launch.py show quickstart",
     )
-    parser.add_argument("run", metavar="RUN", help="an id or its beginning, a recipe's name, or a folder")
+    parser.add_argument("run", metavar="RUN", help="an id or its beginning, a recipe's name, a folder, or `latest`")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 

@@ -60,7 +60,8 @@ def parse(text: str, found: Diagnostics) -> Override | None:
         if "=" not in text:
             message = f"`{text}` sets nothing: it has no `=`"
         else:
-            message = f"`{text.split('=', 1)[0]}` is no key"
+            key = text.split("=", 1)[0]
+            message = f"`{key}` is no key" if key.strip() else "no key stands before the `=`"
         found.add("bad-override", message, whole, hint=hint)
         return None
     if path[0][:1] in "+~" and len(path[0]) > 1:

@@ -120,7 +120,7 @@ class _Expansion:
             )
             return
         needed = (*inherited, *self._needs(full, scope, node.get("needs"), siblings))
-        child = self._load(pipeline, full, scope, node)
+        child = self._load(pipeline, full, scope, node, siblings)
         if child is None:
             self.failed.add(full)
             return
@@ -140,7 +140,9 @@ class _Expansion:
         self.expand(child, full + "/", (*chain, child.path), needed)
         self.groups[full] = [stage for stage in self.stages if stage not in before]
 
-    def _load(self, pipeline: Recipe, full: str, scope: str, node: Mapping) -> Recipe | None:
+    def _load(
+        self, pipeline: Recipe, full: str, scope: str, node: Mapping, siblings: Mapping
+    ) -> Recipe | None:
         """The recipe of one stage; None, with the reason reported, when it cannot be used."""
         overlay = Mapping(
             node.span, {k: e for k, e in node.entries.items() if k not in _OF_THE_PIPELINE}, node.via
@@ -148,11 +150,17 @@ class _Expansion:
         file = node.get("recipe")
         inline = file is None
         if inline and not {"kind", "extends"} & set(overlay.entries):
+            name = full.removeprefix(scope)
+            meant = did_you_mean(name, siblings.entries)
+            if meant and self.places[full].file != siblings.span.file:
+                # Laid over by a profile or by --set, whose stage is misspelt.
+                self.found.add("unknown-stage", f"there is no stage `{name}`", self.places[full], hint=meant)
+                return None
             self.found.add(
                 "missing-key",
-                f"stage `{full.removeprefix(scope)}` names no `recipe`",
+                f"stage `{name}` names no `recipe`",
                 self.places[full],
-                hint="write `recipe: FILE`, or the recipe itself with its `kind`",
+                hint=meant or "write `recipe: FILE`, or the recipe itself with its `kind`",
             )
             return None
         shown = self._shown(pipeline)

@@ -228,6 +228,19 @@ def _quotes(
     )
 
 
+def _last_open(lines: Sequence[str], line: int, column: int) -> tuple[int, int] | None:
+    """Line and column of the innermost bracket that is open at a place, quotes not looked at."""
+    open_at: list[tuple[int, int]] = []
+    for number in range(min(line + 1, len(lines))):
+        text = lines[number][:column] if number == line else lines[number]
+        for position, character in enumerate(text):
+            if character in "[{":
+                open_at.append((number, position))
+            elif character in "]}" and open_at:
+                open_at.pop()
+    return open_at[-1] if open_at else None
+
+
 def _brackets(
     error: ParserError, problem: str, lines: Sequence[str], quoted: Place | None
 ) -> Explanation | None:
@@ -235,7 +248,11 @@ def _brackets(
     text = _line(lines, error.line)
     here = text[error.column : error.column + 1]
     if "flow" in error.context:
-        opening = _line(lines, error.context_line)[error.context_column : error.context_column + 1]
+        opened_at = error.context_line, error.context_column
+        if _line(lines, opened_at[0])[opened_at[1] : opened_at[1] + 1] not in ("[", "{"):
+            # The parser names the place where it wanted an entry.
+            opened_at = _last_open(lines, error.line, error.column) or opened_at
+        opening = _line(lines, opened_at[0])[opened_at[1] : opened_at[1] + 1]
         closing = "]" if opening == "[" else "}"
         if here == "{" and text[max(0, error.column - 1) : error.column] == "$":
             return Explanation(
@@ -244,13 +261,13 @@ def _brackets(
                 'write "${…}" with the quotes',
             )
         place = (error.line, error.column, error.column + 1)
-        opened = (error.context_line, error.context_column, error.context_column + 1)
-        if not here or (error.line > error.context_line and (_KEY.match(text) or here == ":")):
+        opened = (*opened_at, opened_at[1] + 1)
+        if not here or (error.line > opened_at[0] and (_KEY.match(text) or here == ":")):
             return Explanation(
                 f"this `{opening}` is never closed",
                 opened,
                 f"add a `{closing}` where it ends",
-                note=("it was still open here", place),
+                note=("it was still open here", place) if here else None,
             )
         return Explanation(
             f"a `,` or `{closing}` is missing before this",

@@ -166,7 +166,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def find(runs: Path, text: str) -> Path:
-    """The folder of a run by id, start of an id, recipe name (its latest run), `name/id`, or path.
+    """The folder of a run by id, start of an id, recipe name (its latest run), `name/id`, `latest`, or path.
 
     Raises RecipeInvalid, with what was perhaps meant, when there is none or more than one.
     """
@@ -177,6 +177,8 @@ def find(runs: Path, text: str) -> Path:
     if (latest / FILE).is_file():
         return latest.resolve()
     known = list(all_runs(runs))
+    if text == LATEST and known:
+        return known[0][0]
     of_name = [folder for folder, record in known if text in (record.name, folder.parent.name)]
     if of_name:
         return of_name[0]
