@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from residency.cli.columns import columns, local
+from residency.cli.options import RUN_HELP
 from residency.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: python launch.py diff 20260301-1204 20260302",
     )
     for name in ("a", "b"):
-        parser.add_argument(name, metavar="RUN", help="an id or its beginning, a recipe's name, a folder, or `latest`")
+        parser.add_argument(name, metavar="RUN", help=RUN_HELP)
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 

@@ -97,7 +97,9 @@ def _unknown(word: str, verb: str, parser: argparse.ArgumentParser) -> RecipeInv
         return RecipeInvalid(f"`launch.py {verb}` takes no `{word}` there", hint)
     name = word.partition("=")[0]
     near = closest(name.lstrip("-"), [option.lstrip("-") for option in options])
-    return RecipeInvalid(f"`launch.py {verb}` takes no {name}", f"did you mean --{near[0]}?" if near else hint)
+    return RecipeInvalid(
+        f"`launch.py {verb}` takes no {name}", f"did you mean --{near[0]}?" if near else hint
+    )
 
 
 def print_error(error: ResidencyError) -> None:

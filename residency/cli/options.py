@@ -8,6 +8,8 @@ from pathlib import Path
 
 from residency.errors import Missing
 
+RUN_HELP = "an id or its beginning, a recipe's name (its latest run), a folder, or `latest`"
+
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     """`--profile`, `--set`, `--trust`, `--mirror`."""

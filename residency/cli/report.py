@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from residency.cli.options import RUN_HELP
 from residency.errors import EXIT_DONE
 
 
@@ -15,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write a run's page",
         epilog="example: python launch.py report quickstart -o page.html",
     )
-    parser.add_argument("run", metavar="RUN", help="an id or its beginning, a recipe's name, a folder, or `latest`")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="the file to write; report.html in the run's folder"
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residency.cli.columns import columns, local
+from residency.cli.options import RUN_HELP
 from residency.errors import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show one run",
         epilog="example: python launch.py show quickstart",
     )
-    parser.add_argument("run", metavar="RUN", help="an id or its beginning, a recipe's name, a folder, or `latest`")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 

@@ -102,8 +102,13 @@ def _parameters(found: Any) -> list[list[Any]] | None:
 
 
 def _names(found: Any) -> list[str]:
-    """The functions and submodules of a module, for "did you mean"."""
-    names = [n for n, value in vars(found).items() if not n.startswith("_") and callable(value)]
+    """The functions and submodules of a module, for "did you mean"; of what it imports nothing."""
+    home = getattr(found, "__name__", None)
+    names = [
+        name
+        for name, value in vars(found).items()
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", home) == home
+    ]
     if hasattr(found, "__path__"):
         names += [m.name for m in pkgutil.iter_modules(found.__path__)]
     return names

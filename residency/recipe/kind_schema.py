@@ -41,6 +41,7 @@ def load_pipeline(folder: Path = SCHEMAS) -> dict[str, Any]:
     whole = _load("pipeline", folder)
     own = {"properties": _read(folder / "common.json")["x-stage-properties"]}
     stages = {**whole["properties"]["stages"], "additionalProperties": own}
+    del stages["propertyNames"]  # `recipe.pipeline` checks the names
     return {**whole, "properties": {**whole["properties"], "stages": stages}}
 
 

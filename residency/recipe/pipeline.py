@@ -20,7 +20,7 @@ from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Span
 from residency.recipe.nodes import Sequence as List
 from residency.recipe.suggest import did_you_mean
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OF_THE_PIPELINE = frozenset({"recipe", "with", "needs"})
 """Keys of a stage's entry that are the pipeline's; all others are laid over the recipe."""
 
@@ -108,7 +108,7 @@ class _Expansion:
                 "bad-key",
                 f"`{name}` is no name for a stage",
                 entry.key_span,
-                hint="a name has letters, digits, - and _",
+                hint="a name has letters, digits, - and _, and starts with a letter",
             )
         if not isinstance(node, Mapping):
             self.failed.add(full)
@@ -150,16 +150,18 @@ class _Expansion:
         file = node.get("recipe")
         inline = file is None
         if inline and not {"kind", "extends"} & set(overlay.entries):
-            name = full.removeprefix(scope)
-            meant = did_you_mean(name, siblings.entries)
-            if meant and self.places[full].file != siblings.span.file:
+            stage = full.removeprefix(scope)
+            meant = did_you_mean(stage, siblings.entries)
+            place, around = self.places[full], siblings.span
+            inside = place.file == around.file and around.line <= place.line <= around.end_line
+            if meant and not inside:
                 # Laid over by a profile or by --set, whose stage is misspelt.
-                self.found.add("unknown-stage", f"there is no stage `{name}`", self.places[full], hint=meant)
+                self.found.add("unknown-stage", f"there is no stage `{stage}`", place, hint=meant)
                 return None
             self.found.add(
                 "missing-key",
-                f"stage `{name}` names no `recipe`",
-                self.places[full],
+                f"stage `{stage}` names no `recipe`",
+                place,
                 hint=meant or "write `recipe: FILE`, or the recipe itself with its `kind`",
             )
             return None
@@ -190,10 +192,10 @@ class _Expansion:
             return None
         self.known_profiles.update(child.profiles)
         if inline:
-            name = full.removeprefix(scope)
-            child.stage = (f"stages.{name}", self.places[full])
+            stage = full.removeprefix(scope)
+            child.stage = (f"stages.{stage}", self.places[full])
             if "name" not in overlay.entries:
-                child.name = name
+                child.name = stage
         return child
 
     def _shown(self, pipeline: Recipe) -> str:

@@ -191,8 +191,18 @@ class _Checker:
             else:
                 self.check_other(entry, schema, inner)
         for key in schema.get("required", ()):
-            if key not in node.entries:
+            if key not in node.entries and not self.misspelt((key,), node, properties):
                 self.missing(key, node, place, properties.get(key))
+
+    def misspelt(self, keys: Iterable[str], node: Node, properties: Schema) -> bool:
+        """True when an unknown key, which is reported as such, was meant to be one of `keys`."""
+        others = node.entries if isinstance(node, Block) else ()
+        return any(
+            closest(other, properties)[:1] == [key]
+            for other in others
+            if other not in properties
+            for key in keys
+        )
 
     def missing(self, key: str, node: Block, place: Place, schema: Any) -> None:
         where = place.key_span
@@ -287,6 +297,8 @@ class _Checker:
     ) -> None:
         """Say why no branch fits: by the branch that came closest."""
         keys = self.required_only(schema for schema, _ in tried)
+        if keys and self.misspelt(keys, node, parent.get("properties", {})):
+            return
         if keys:
             message = f"{place.label} needs one of " + ", ".join(f"`{k}`" for k in keys)
             first = next(iter(node.entries.values()), None) if isinstance(node, Block) else None

@@ -65,7 +65,7 @@ def problems(value: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     parts = {k: v for k, v in value.items() if k not in OPTIONS}
     if not parts:
-        found.append(("", "names no part, such as `train: 0.8` and `test: 100`"))
+        found.append(("", "it names no part, such as `train: 0.8` and `test: 100`"))
     shares = 0.0
     for name, size in parts.items():
         if size == REST:

@@ -174,7 +174,7 @@ def _check_datasets(tree: Tree, sources: set[str], folder: Path, project: Path, 
                     hint = f"a relative path starts at {folder}"
                     found.add("missing-file", f"{wanted} is not there", node, hint=hint)
             else:
-                _unknown(wanted, [*sources, *files, *entries], node, found)
+                _unknown(wanted, [*sorted(sources), *files, *entries], node, found)
         _check_split(item.value.get("split"), found)
         assert name in whole
 
@@ -197,15 +197,15 @@ def _check_registered(
 
 def _unknown(wanted: str, known: list[str], node: Node, found: Diagnostics) -> None:
     guess = closest(wanted, known)
-    hint = f"did you mean `{guess[0]}`? " if guess else ""
-    shown = ", ".join(f"`{name}`" for name in known[:8]) + (", …" if len(known) > 8 else "")
+    hint = f"did you mean `{guess[0]}`?" if guess else ""
+    if not guess:
+        shown = ", ".join(f"`{name}`" for name in known[:8]) + (", …" if len(known) > 8 else "")
+        hint = f"there {'is' if len(known) == 1 else 'are'}: {shown}" if known else "add it under `sources:`"
     found.add(
         "unknown-source",
         f"`{wanted}` is no source of this recipe, no dataset of it, and not in dataset_info.json",
         node,
-        hint=f"{hint}there {'is' if len(known) == 1 else 'are'}: {shown}"
-        if known
-        else "add it under `sources:`",
+        hint=hint,
     )
 
 
@@ -244,8 +244,9 @@ def _check_split(node: Node | None, found: Diagnostics) -> None:
     if not isinstance(node, Tree) or not all(is_known(item.value) for item in node.entries.values()):
         return
     for key, text in split.problems(plain(node)):
-        if key == "" and len(node.entries):
-            found.add("bad-split", f"the split {text}", node)
+        # A split without parts is refused by the schema.
+        if key == "" and set(node.entries) - set(split.OPTIONS):
+            found.add("bad-split", f"the split cannot be made: {text}", node)
 
 
 def _texts(node: Node | None) -> list[Scalar]:

@@ -86,13 +86,13 @@ def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diag
     needed = "config.json" if key == "model" else "adapter_config.json"
     if path is None and places.is_path(value):
         found.add(
-            f"{key}-missing",
+            "model-missing",
             f"there is no folder {places.place(value, starts)}",
             node,
             hint="a name on the hub is `owner/name`",
         )
     elif path is not None and not (path / needed).is_file():
-        found.add(f"{key}-missing", f"{path} holds no {needed}", node, hint=_inside(path, needed))
+        found.add("model-missing", f"{path} holds no {needed}", node, hint=_inside(path, needed))
 
 
 def _inside(path: Path, needed: str) -> str | None:

@@ -47,6 +47,35 @@ def test_a_mistyped_verb_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean `check`?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["r.yaml", "--dryrun"], "did you mean --dry-run?"),
+        (["check", "r.yaml", "--porfile=smoke"], "did you mean --profile?"),
+        (["plan", "r.yaml", "--zzz"], "plan --help"),
+        (["r.yaml", "more"], "takes no `more`"),
+        (["r.yaml", ""], "takes no ``"),
+    ],
+)
+def test_an_option_that_there_is_not(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_mirror_that_is_not_there(
+    by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "r.yaml").write_text("kind: export\nmodel: org/model\n")
+    # Set, so that what the command line sets is undone after the test.
+    monkeypatch.setenv("RESIDENCY_MIRROR", str(tmp_path / "none") if by == "variable" else "")
+    option = ["--mirror", str(tmp_path / "none")] if by == "option" else []
+    assert main(["check", str(tmp_path / "r.yaml"), *option]) == 3
+    assert f"the mirror {tmp_path / 'none'} is not a folder" in capsys.readouterr().err
+
+
 def test_a_recipe_that_is_not_there_is_said_without_a_traceback() -> None:
     done = launch("recipes/quikstart.yaml")
     assert done.returncode == 2

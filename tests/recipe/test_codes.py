@@ -34,6 +34,14 @@ def test_every_code_that_is_reported_is_listed() -> None:
     assert [(code, place) for code, place in found if code not in CODES] == []
 
 
+def test_every_code_that_is_listed_can_be_reported() -> None:
+    files = [path for path in (PROJECT / "residency").rglob("*.py") if path.name != "codes.py"]
+    files += (PROJECT / "schemas").rglob("*.json")
+    files += (PROJECT / "residency").rglob("*.json")
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
+    assert [code for code in CODES if f'"{code}"' not in text] == []
+
+
 def test_the_page_is_the_registry() -> None:
     page = (PROJECT / "docs" / "diagnostics.md").read_text(encoding="utf-8")
     assert page == table(), "run python -m residency.recipe.codes > docs/diagnostics.md"

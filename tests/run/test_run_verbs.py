@@ -137,6 +137,7 @@ def test_finding_a_run(runs: Path) -> None:
     first = make(runs, {"a": {"steps": 1}}).run_dir
     second = make(runs, {"a": {"steps": 1}}).run_dir
     assert rundir.find(runs, "demo") == second
+    assert rundir.find(runs, "latest") == second
     assert rundir.find(runs, first.name) == first
     assert rundir.find(runs, first.name[:-1]) in (first, second)
     assert rundir.find(runs, f"demo/{first.name}") == first
