@@ -43,6 +43,9 @@ OF_A_RECIPE = frozenset(
 OUTSIDE = frozenset({"kind", "name", "description", "params", "resources", "env", BLOCK})
 """Where `--set KEY=…` on such a file means the recipe around the block, not the block."""
 
+OF_THE_LAUNCHER = {"resources": "--set resources.gpus=…", "env": "--set env.NAME=…"}
+"""Keys of a recipe that a user may try to write into a LLaMA-Factory YAML."""
+
 
 def looks_plain(tree: Mapping) -> bool:
     """True when a document without `kind:` has the keys of a LLaMA-Factory YAML."""
@@ -68,6 +71,15 @@ def wrap(tree: Mapping, found: Diagnostics) -> Mapping:
                 hint="to have it resolved, write `kind: sft` and put these keys under `llamafactory:`",
             )
         node.literal = True
+    for key in OF_THE_LAUNCHER.keys() & tree.entries.keys():
+        entry = tree.entries.pop(key)
+        found.add(
+            "unknown-key",
+            f"`{key}` is no key of LLaMA-Factory",
+            entry.key_span,
+            hint=f"give it on the command line, {OF_THE_LAUNCHER[key]}, "
+            "or make the file a recipe: python launch.py import llamafactory FILE -o RECIPE",
+        )
     top = Span(tree.span.file, 1, 1, 1, 1)
     return Mapping(
         tree.span,

@@ -45,7 +45,8 @@ def precision(view: View) -> None:
     for key in ("bf16", "bf16_full_eval"):
         if view.on(key) and not view.on("use_cpu"):
             message = f"`{key}` without a GPU needs `use_cpu: true`"
-            hint = "add `use_cpu: true`, or ask for GPUs with `resources: {gpus: …}`"
+            gpus = "--set resources.gpus=…" if view.recipe.plain_llamafactory else "`resources: {gpus: …}`"
+            hint = f"add `use_cpu: true`, or ask for GPUs with {gpus}"
             view.error("needs-use-cpu", message, view.key(key), hint)
             return
 
