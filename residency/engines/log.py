@@ -8,7 +8,8 @@ from pathlib import Path
 TAIL = 64 << 10
 # The last line of a Python traceback: `torch.OutOfMemoryError: …`, under torchrun after `[rank0]:`.
 ERROR = re.compile(
-    r"^(?:\[rank\d+\]:\s*)?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failed)):[ \t]*(?:\r?\n[ \t]*)?(\S.*)$",
+    r"^(?:\[rank\d+\]:\s*)?((?:\w+\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Failed)):"
+    r"[ \t]*(?:\r?\n[ \t]*)?(\S.*)$",
     re.MULTILINE,
 )
 BAR = re.compile(r"\d+%\|.*\| *\d+/\d+ \[")

@@ -80,8 +80,9 @@ def estimate(shape: Shape, training: Training) -> MemoryEstimate:
     if training.zero == 3:
         overhead += 2 * (max(shape.layer_parameters, shape.embedding_parameters // 2) + PREFETCH)
         states.notes.append("ZeRO-3 gathers one layer's weights at a time, in 16 bits")
+    rows = "1 row" if training.batch == 1 else f"{training.batch} rows"
     notes = [
-        f"{training.batch} row{'' if training.batch == 1 else 's'} a GPU at a time, each of {training.length:,} tokens (the cut-off)",
+        f"{rows} a GPU at a time, each of {training.length:,} tokens (the cut-off)",
         *states.notes,
     ]
     return MemoryEstimate(

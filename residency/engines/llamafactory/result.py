@@ -157,8 +157,8 @@ def _finite(state: Mapping[str, Any], logged: list[dict[str, Any]], results: Map
             )
     if _number(results.get("eval_loss")) and not math.isfinite(results["eval_loss"]):
         return [
-            "the loss of the evaluation is not a number, though that of the training is: llamafactory.cutoff_len "
-            "may leave nothing of the answers"
+            "the loss of the evaluation is not a number, though that of the training is: "
+            "llamafactory.cutoff_len may leave nothing of the answers"
         ]
     return []
 
