@@ -278,6 +278,8 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
     asked = (config.get("resources") or {}).get("gpus")
     if asked is not None:
         return int(asked)
+    if (config.get("llamafactory") or {}).get("use_cpu") is True:
+        return 0  # else it would be one training process on the CPU for each GPU
     there = machine.gpu_count() if kind in ON_GPU else 0
     return there if kind == "sft" else min(1, there)
 

@@ -111,6 +111,16 @@ SAME = (
 )
 
 
+TWO = """\
+kind: sft
+name: two
+dataset: example_alpaca
+env: {NPROC_PER_NODE: 2}
+llamafactory:
+  {model_name_or_path: model, stage: sft, finetuning_type: full, deepspeed: zero3, SAME}
+"""
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder as a user of LLaMA-Factory has it: `data/` with its registry, a model, YAMLs."""
@@ -131,6 +141,7 @@ def place(tmp_path: Path) -> Path:
     write_rows(folder / "data" / "questions.jsonl", questions)
     make_tiny_model(folder / "model", [*TEXTS, *texts])
     (folder / "train.yaml").write_text(PLAIN)
+    (folder / "two.yaml").write_text(TWO.replace("SAME", SAME))
     (folder / "stages.yaml").write_text(PIPELINE.replace("SAME", SAME))
     return folder
 
@@ -221,3 +232,18 @@ def test_pretraining_fine_tuning_rewards_and_preferences(place: Path) -> None:
     assert states["dpo"]["metrics"]["first_loss"] == pytest.approx(math.log(2), abs=1e-4)
     (score, *_) = json.loads((stages / "evaluate" / "outputs" / "results.json").read_text())["scores"]
     assert score["n"] == 2
+
+
+@pytest.mark.slow
+def test_zero3_over_two_processes(place: Path) -> None:
+    """On a CPU; about half a minute, and as much again where DeepSpeed first compiles its extension."""
+    pytest.importorskip("deepspeed")
+    launch(place, "two.yaml", "--plain")
+    stage = place.parent / "runs" / "two" / "latest" / "stages" / "sft"
+    assert "world size: 2" in (stage / "log.txt").read_text(errors="replace")
+    state = json.loads((stage / "state.json").read_text())
+    assert state["status"] == "done"
+    assert state["metrics"]["last_loss"] > 0
+    # The weights were put together from both processes.
+    config = json.loads((stage / "outputs" / "model" / "config.json").read_text())
+    assert state["metrics"]["parameters_saved"] >= config["vocab_size"] * config["hidden_size"]

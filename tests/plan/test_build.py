@@ -218,3 +218,20 @@ def test_a_stage_that_will_not_fit_is_warned_about(pipeline: dict[str, Recipe], 
         "try llamafactory.finetuning_type: lora"
     ]
     assert made.to_json()["stages"][1]["memory"]["total"] == 60 << 30
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "gpus"),
+    [
+        ({}, "sft", 4),
+        ({"llamafactory": {"use_cpu": True}}, "sft", 0),
+        ({"llamafactory": {"use_cpu": True}, "resources": {"gpus": 2}}, "sft", 2),
+        ({}, "evaluate", 1),
+        ({}, "data", 0),
+    ],
+)
+def test_gpus_of_a_stage(
+    monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], kind: str, gpus: int
+) -> None:
+    monkeypatch.setattr(building.machine, "gpu_count", lambda: 4)
+    assert building._gpus(config, kind) == gpus

@@ -56,7 +56,13 @@ class FakeEngine(Engine):
 
     def progress(self, job: Job) -> Progress:
         rows = self._rows(job)
-        return Progress(rows[-1]["step"] if rows else None, job.config.get("steps", 5))
+        metrics = {"loss": float("nan")} if job.config.get("spoilt") and rows else {}
+        return Progress(rows[-1]["step"] if rows else None, job.config.get("steps", 5), metrics=metrics)
+
+    def reused(self, job: Job) -> tuple[str, ...]:
+        if job.config.get("unwritable"):
+            raise PermissionError("no")
+        return ("its folder elsewhere was in use",) if job.config.get("warns") else ()
 
     def metrics(self, job: Job) -> Iterable[Mapping[str, Any]]:
         return self._rows(job)

@@ -290,3 +290,19 @@ def test_a_secret_value_in_the_recipe_is_refused(
         run(runs, heard, {"a": {"env": {"X": "f00dfeedf00dfeed1234"}}})
     assert "f00dfeed" not in f"{caught.value.message}{caught.value.hint}"
     assert not runs.exists()
+
+
+def test_what_reusing_a_stage_brings_up_is_said(runs: Path, heard: Heard) -> None:
+    stages = {"a": {"steps": 1, "warns": True}, "b": {"steps": 1, "unwritable": True}}
+    run(runs, Heard(), stages)
+    again = run(runs, heard, stages)
+    assert again.status == "done"
+    said = [text for style, text in heard.messages if style == "warning"]
+    assert said == ["stage a: its folder elsewhere was in use", "stage b: PermissionError: no"]
+
+
+def test_a_figure_that_is_no_number_is_said_once_while_it_runs(runs: Path, heard: Heard) -> None:
+    run(runs, heard, {"a": {"steps": 4, "seconds": 0.5, "spoilt": True}})
+    said = [text for style, text in heard.messages if style == "warning"]
+    assert len(said) == 1
+    assert said[0].startswith("stage a: loss is not a number at step ")

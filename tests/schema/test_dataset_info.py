@@ -119,6 +119,13 @@ BAD: list[tuple[Any, list[Any] | str, str, int | None, str]] = [
         2,
         "list of messages",
     ),
+    (
+        {"file_name": "d.jsonl"},
+        [{"instruction": "a", "input": None, "output": "b"}, {"instruction": "a", "input": "", "output": 5}],
+        "bad-data",
+        2,
+        "`output` of d.jsonl is text in row 1, but a number in row 2",
+    ),
     ({"file_name": "d.jsonl"}, '{"instruction": 1}\n{broken\n', "bad-data", None, "line 2"),
     ({"file_name": "d.jsonl"}, "[1, 2]", "bad-data", None, "a row must be an object"),
     ({"file_name": "d.jsonl"}, "", "bad-data", 2, "no rows"),

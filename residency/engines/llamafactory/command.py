@@ -40,6 +40,8 @@ def environment(job: Job, settings: Settings) -> dict[str, str]:
         env["FORCE_TORCHRUN"] = "1"
         env["NPROC_PER_NODE"] = str(processes(job))
         env["PATH"] = _before("PATH", Path(sys.executable).parent)  # it calls `torchrun`
+    elif "FORCE_TORCHRUN" in os.environ:
+        env["FORCE_TORCHRUN"] = "0"  # one process was planned
     if "tensorboard" in str(settings.values.get("report_to")):
         # transformers 5 ignores `logging_dir`.
         folder = settings.values.get("logging_dir") or "tensorboard"

@@ -142,6 +142,10 @@ def _deepspeed(made: Settings, job: Job, starts: tuple[Path, ...]) -> None:
     for key, number in filled.items():
         if config.get(key, "auto") == "auto":
             config[key] = number
+    if config.get("train_batch_size") == "auto":
+        # DeepSpeed multiplies it out itself. Filled in by the trainer, it fails ZeRO-3 on a CPU: when
+        # the model is built there, DeepSpeed does not know of the other processes yet.
+        del config["train_batch_size"]
     made.files["deepspeed.json"] = json.dumps(config, indent=2) + "\n"
     made.values["deepspeed"] = str(job.folder / "deepspeed.json")
 

@@ -46,6 +46,41 @@ CASES = [
         "formatting",
     ),
     (
+        TRACE + "RuntimeError: Cannot find sufficient samples, consider increasing dataset size.\n",
+        "there is too little text for one whole sequence: rows are joined, and a rest is dropped",
+        "cutoff_len",
+    ),
+    (
+        TRACE
+        + "pyarrow.lib.ArrowInvalid: JSON parse error: "
+        + "Column(/output) changed from string to number in row 6\n"
+        + "During handling of the above exception, another exception occurred:\n"
+        + TRACE
+        + "datasets.exceptions.DatasetGenerationError: An error occurred while generating the dataset\n",
+        "a data file could not be read: Column(/output) changed from string to number in row 6",
+        "one type in all rows",
+    ),
+    (
+        TRACE
+        + "RuntimeError: \n            Some tensors share memory, this will lead to duplicate memory on "
+        "disk and potential differences when loading them again: "
+        "[{'lm_head.weight', 'model.embed_tokens.weight'}].\n",
+        "LLaMA-Factory cannot save this model whole: its output and its embeddings are one tensor",
+        "lora",
+    ),
+    (
+        TRACE + "IndexError: index out of range in self\n  0%|          | 0/4 [00:00<?, ?it/s]\n",
+        "a token is outside of the model's vocabulary",
+        "resize_vocab",
+    ),
+    (
+        TRACE
+        + TORCHRUN.replace("exitcode  : 1", "exitcode  : -9")
+        + "  traceback : Signal 9 (SIGKILL) received",
+        "the machine ran out of memory",
+        "cutoff_len",
+    ),
+    (
         TRACE
         + "ImportError: bitsandbytes>=0.39.0 is needed\nTo fix: run `pip install bitsandbytes>=0.39.0`.\n",
         "a package that LLaMA-Factory needs has another version or is missing",
@@ -97,3 +132,24 @@ def test_a_warning_before_is_not_the_cause() -> None:
 @pytest.mark.parametrize(("log", "said"), [("", "it printed nothing"), ("a\nKilled\n\n", "Killed")])
 def test_without_a_traceback(log: str, said: str) -> None:
     assert explain(log)[0] == said
+
+
+def test_a_template_of_another_model() -> None:
+    log = (
+        "[INFO|2026-01-01 00:00:00] llamafactory.data.template:144 >> Replace eos token: <|eot_id|>.\n"
+        + TRACE
+        + "IndexError: index out of range in self\n"
+    )
+    said, hint = explain(log)
+    assert said == "a token is outside of the model's vocabulary"
+    assert hint is not None
+    assert "template does not fit this model" in hint
+
+
+def test_a_message_that_begins_on_the_next_line() -> None:
+    log = TRACE + "RuntimeError: \n            the cause itself\n100%|####| 4/4 [00:01<00:00,  3.98it/s]\n"
+    assert explain(log)[0] == "RuntimeError: the cause itself"
+
+
+def test_a_progress_bar_explains_nothing() -> None:
+    assert explain("the cause\n100%|####| 4/4 [00:01<00:00,  3.98it/s]\n")[0] == "the cause"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_bar_goes_on_between_rows(tmp_path: Path) -> None:
     found = history.progress(tmp_path / "training", tmp_path)
     assert (found.step, found.total) == (12, 1200)
     assert found.metrics["loss"] == 1.25
+
+
+def test_a_gradient_that_is_no_number(tmp_path: Path) -> None:
+    """The trainer then logs an average of earlier losses, so the loss alone tells nothing."""
+    row = "{'loss': '0', 'grad_norm': '%s', 'learning_rate': '1e-05', 'epoch': '0.1'}\n"
+    (tmp_path / "log.txt").write_text(TRAINING + row % "0.9" + row % "nan")
+    assert math.isnan(history.progress(tmp_path / "training", tmp_path).metrics["gradient"])
+    (tmp_path / "log.txt").write_text(TRAINING + row % "nan" + row % "1.2e+01")
+    assert "gradient" not in history.progress(tmp_path / "training", tmp_path).metrics
 
 
 def test_after_the_last_step(tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_checkpoints_that_were_asked_for_stay(make_job: Callable[..., Job]) -> N
         ({"global_step": 2, "max_steps": 2}, "ended at step 2 of 4"),  # fewer than the recipe asks for
         ({"log_history": [{"loss": 0.0, "grad_norm": math.nan}]}, "gradient is not a number"),
         ({"log_history": [{"loss": math.inf}]}, "loss is not a number"),
+        ({"log_history": [{"grad_norm": math.nan}] * 2}, "gradient was not a number from the first step on"),
     ],
 )
 def test_work_not_done(job: Job, state: dict[str, Any], message: str) -> None:
@@ -78,6 +79,11 @@ def test_work_not_done(job: Job, state: dict[str, Any], message: str) -> None:
         ENGINE.verify(job)
     assert not ENGINE.finished(job)
     assert not job.outputs.exists()
+
+
+def test_an_evaluation_without_a_figure_is_no_failure(job: Job) -> None:
+    (finish(job) / "all_results.json").write_text('{"train_loss": 1.5, "eval_loss": NaN}')
+    assert "cutoff_len may leave nothing" in ENGINE.verify(job).warnings[0]
 
 
 def test_early_stopping_is_no_failure(make_job: Callable[..., Job]) -> None:

@@ -56,6 +56,25 @@ def test_no_cpu_key_with_gpus(make_job: MakeJob) -> None:
     assert "FORCE_TORCHRUN" not in launch.env
 
 
+def test_torchrun_of_the_surroundings_is_not_taken_over(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_TORCHRUN", "1")
+    assert ENGINE.prepare(make_job(tiny_block(MODEL), gpus=1)).env["FORCE_TORCHRUN"] == "0"
+    assert ENGINE.prepare(make_job(tiny_block(MODEL), gpus=2)).env["FORCE_TORCHRUN"] == "1"
+
+
+def test_precision_is_the_recipes_own(make_job: MakeJob) -> None:
+    for gpus in (0, 1, 4):
+        assert not {"bf16", "fp16", "tf32"} & train(make_job(tiny_block(MODEL), gpus=gpus)).keys()
+
+
+def test_of_unknown_length_the_first_step_is_logged(make_job: MakeJob) -> None:
+    assert train(make_job(tiny_block(MODEL, max_steps=-1)))["logging_first_step"] is True
+    assert "logging_first_step" not in train(make_job(tiny_block(MODEL)))
+    assert "logging_first_step" not in train(make_job(tiny_block(MODEL, max_steps=-1, logging_steps=5)))
+
+
 def test_several_gpus(make_job: MakeJob) -> None:
     launch = ENGINE.prepare(make_job(tiny_block(MODEL), gpus=4))
     assert launch.env["FORCE_TORCHRUN"] == "1"
@@ -77,9 +96,10 @@ def test_deepspeed_is_copied_with_its_batch_sizes(make_job: MakeJob, project: Pa
     assert yaml.safe_load(launch.files["train.yaml"])["deepspeed"] == str(job.folder / "deepspeed.json")
     written = json.loads(launch.files["deepspeed.json"])
     assert written == {
-        "train_micro_batch_size_per_gpu": 2, "train_batch_size": "auto", "zero_optimization": {"stage": 3},
+        "train_micro_batch_size_per_gpu": 2,
+        "zero_optimization": {"stage": 3},
         "gradient_accumulation_steps": 1,
-    }  # fmt: skip
+    }
     assert launch.env["FORCE_TORCHRUN"] == "1"  # DeepSpeed wants torchrun, one process too
     assert launch.env["NPROC_PER_NODE"] == "1"
 

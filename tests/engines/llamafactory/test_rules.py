@@ -39,6 +39,8 @@ def place(tmp_path: Path) -> Path:
     adapter.mkdir()
     (model / "config.json").write_text('{"max_position_embeddings": 2048}')
     (adapter / "adapter_config.json").write_text("{}")
+    (tmp_path / "tied").mkdir()
+    (tmp_path / "tied" / "config.json").write_text('{"tie_word_embeddings": true}')
     (tmp_path / "folder" / "model.gguf").touch()
     (tmp_path / "empty").mkdir()
     (tmp_path / "used").mkdir()
@@ -87,6 +89,29 @@ def test_broken_rule(check: Check, case: Case) -> None:
 @pytest.mark.parametrize("text", GOOD, ids=lambda text: text.replace("\n", "; ") or "base")
 def test_nothing_is_said_of_good_settings(check: Check, text: str) -> None:
     assert check(text) == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "ref_model: org/model\nref_model_adapters: org/lora",
+        "create_new_adapter: true",
+        "pref_loss: simpo",
+    ],
+)
+def test_preferences_held_against_the_fine_tuned_model(check: Check, more: str) -> None:
+    text = f"stage: dpo\ndataset: pairs\nadapter_name_or_path: org/lora\n{more}"
+    assert check(text) == []
+
+
+def test_a_reward_model_that_can_be_saved(check: Check) -> None:
+    assert check("stage: rm\ndataset: pairs\nmodel_name_or_path: ./tied") == []
+    assert check("stage: rm\ndataset: pairs\nfinetuning_type: full\nmodel_name_or_path: ./folder/model") == []
+
+
+def test_asked_for_no_gpu_the_launcher_sets_use_cpu(check: Check) -> None:
+    recipe = "kind: sft\nresources: {gpus: 0}\ndataset: toy\n" + BLOCK + "  bf16: true\n"
+    assert check("", recipe=recipe) == []
 
 
 def test_gpus_of_the_machine_count(check: Check) -> None:
