@@ -220,6 +220,7 @@ def make(
     words: int = 150,
     min_words: int = 20,
     wordings: Sequence[int] = (0, 1, 2),
+    question_first: bool = False,
     seed: int = 0,
     report: Report | None = None,
 ) -> Iterator[Row]:
@@ -235,12 +236,13 @@ def make(
         words: The abstract is cut after so many words.
         min_words: Records with a shorter abstract are left out.
         wordings: Which of a question's wordings to use (0, 1, 2): hold one out to test with it.
+        question_first: The question stands before the text; else after it.
         seed: Chooses the records and, for each, the wording.
         report: What was read, kept and dropped.
 
     Yields:
-        Alpaca rows: system, instruction, input (title and abstract), output
-        (`<answer>yes</answer>`), pmid, question_type, label.
+        Alpaca rows: system, instruction and input (title and abstract in one, the question in
+        the other), output (`<answer>yes</answer>`), pmid, question_type, label.
 
     Raises:
         RecipeInvalid: A question or a wording that does not exist.
@@ -268,7 +270,7 @@ def make(
                 samples[name, label].offer(row["pmid"], row)
         if not answered:
             report.drop("its headings answer none of the questions", row["pmid"])
-    yield from _balanced(samples, questions, words, wordings, seed, report)
+    yield from _balanced(samples, questions, words, wordings, question_first, seed, report)
 
 
 def _balanced(
@@ -276,6 +278,7 @@ def _balanced(
     questions: Sequence[str],
     words: int,
     wordings: Sequence[int],
+    question_first: bool,
     seed: int,
     report: Report,
 ) -> Iterator[Row]:
@@ -289,17 +292,18 @@ def _balanced(
             for row in sample.first(each):
                 order = _hash(f"{seed}:order:{name}:{row['pmid']}")
                 wording = QUESTIONS[name].wordings[wordings[order % len(wordings)]]
-                made.append((order, _row(row, name, wording, label, words)))
+                made.append((order, _row(row, name, wording, label, words, question_first)))
     for _, row in sorted(made, key=lambda item: item[0]):
         report.kept += 1
         yield row
 
 
-def _row(record: Row, question: str, wording: str, label: str, words: int) -> Row:
+def _row(record: Row, question: str, wording: str, label: str, words: int, question_first: bool) -> Row:
+    asked, text = f"{wording} {FORMAT}", prompt_text(record, words)
     return {
         "system": SYSTEM,
-        "instruction": f"{wording} {FORMAT}",
-        "input": prompt_text(record, words),
+        "instruction": asked if question_first else text,
+        "input": text if question_first else asked,
         "output": f"<answer>{label}</answer>",
         "pmid": record["pmid"],
         "question_type": question,

@@ -99,7 +99,7 @@ def test_a_pmid_that_comes_twice_is_asked_once_about_its_later_version() -> None
     rows = [record("1", ("Humans",)), record("1", ("Humans",), title="A corrected study"), *mixed(0, 3)]
     made = [row for row in make(iter(rows), per_label=5) if row["pmid"] == "1"]
     assert len(made) == 1
-    assert "A corrected study" in made[0]["input"]
+    assert "A corrected study" in made[0]["instruction"]
 
 
 def test_what_cannot_be_asked_about_is_dropped_with_a_reason() -> None:
@@ -119,11 +119,19 @@ def test_what_cannot_be_asked_about_is_dropped_with_a_reason() -> None:
 def test_wordings_can_be_held_out() -> None:
     rows = mixed(30, 30)
     held_out = QUESTIONS["humans"].wordings[2]
-    trained = list(make(iter(rows), per_label=30, wordings=[0, 1]))
-    tested = list(make(iter(rows), per_label=30, wordings=[2]))
+    trained = list(make(iter(rows), per_label=30, wordings=[0, 1], question_first=True))
+    tested = list(make(iter(rows), per_label=30, wordings=[2], question_first=True))
     assert not any(held_out in row["instruction"] for row in trained)
     assert all(held_out in row["instruction"] for row in tested)
     assert len({row["instruction"] for row in trained}) == 2
+
+
+def test_the_question_stands_after_the_text_or_before_it() -> None:
+    (after, *_), (before, *_) = (
+        list(make(iter(mixed(1, 1)), question_first=first)) for first in (False, True)
+    )
+    assert (after["instruction"], after["input"]) == (before["input"], before["instruction"])
+    assert after["input"].endswith("Answer with exactly <answer>yes</answer> or <answer>no</answer>.")
 
 
 def test_a_long_abstract_is_cut() -> None:
@@ -147,7 +155,10 @@ def test_no_heading_reaches_a_prompt(reference_dir: Path) -> None:
     assert len({row["question_type"] for row in made}) >= 5
     for row in made:
         source = records[row["pmid"]]
-        assert row["input"] == f"Title: {source['title']}\nAbstract: {' '.join(source['abstract'].split())}"
+        assert (
+            row["instruction"]
+            == f"Title: {source['title']}\nAbstract: {' '.join(source['abstract'].split())}"
+        )
         assert (
             QUESTIONS[row["question_type"]].answer(
                 frozenset(h["name"] for h in source["mesh"]),
