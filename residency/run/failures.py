@@ -60,12 +60,12 @@ def explain(stage: PlannedStage, ended: Exit, stalled: str | None, log: Path, te
             said, hint = stage.engine.explain_failure(stage.job, text)
         except Exception as error:
             said = f"(its log could not be explained: {type(error).__name__}: {error})"
+        if _FULL in text[-4000:]:
+            said, hint = _DISK[errno.ENOSPC]
         if stage.engine.exits_as_launcher and _SAID.search(text):
             # It has said all there is to say, for people to read.
             kind = {EXIT_RECIPE: RecipeInvalid, EXIT_MISSING: Missing}.get(ended.code or 0, StageFailed)
             return kind(f"stage {stage.name}: {said}", "\n".join(filter(None, (hint, f"its log: {log}"))))
-        if _FULL in text[-4000:]:
-            said, hint = _DISK[errno.ENOSPC]
         what = f"failed with exit status {ended.code}: {said}"
     return StageFailed(f"stage {stage.name} {what}", _with_log(hint, log, text))
 
