@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code: 0 done, 2 recipe wrong, 3 missing, 4 failed, 5 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without UTF-8, a file name that is none: shown with `?`, never a traceback.
+            stream.reconfigure(errors="replace")
     try:
         code = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -61,6 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print_error(ResidencyError(str(error)))
         return EXIT_FAILED
+    except UnicodeEncodeError as error:
+        hint = "rename the file; where the name is right, set LC_ALL=C.UTF-8"
+        print_error(RecipeInvalid(f"a name is not UTF-8: {_line(error)}", hint))
+        return EXIT_RECIPE
+
+
+def _line(error: UnicodeEncodeError) -> str:
+    """The line of the text that could not be written, its foreign bytes as `\\xff`."""
+    before, after = error.object[: error.start], error.object[error.start :]
+    line = before.rpartition("\n")[2] + after.partition("\n")[0]
+    return line.strip().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:200]
 
 
 def _main(arguments: list[str]) -> int:

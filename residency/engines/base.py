@@ -134,6 +134,9 @@ class Engine(ABC):
     """The Python distribution that provides it."""
     install: ClassVar[str] = "make install"
     """The command that installs it."""
+    exits_as_launcher: ClassVar[bool] = False
+    """True when its command is one of ours: it exits with the launcher's codes (3: something is
+    missing) and prints `error: ` and why."""
 
     def version(self) -> str | None:
         """The installed version, or None; found without importing the engine."""

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import signal
 from pathlib import Path
 
-from residency.errors import ResidencyError, StageFailed
+from residency.errors import (
+    EXIT_MISSING,
+    EXIT_RECIPE,
+    Missing,
+    RecipeInvalid,
+    ResidencyError,
+    StageFailed,
+)
 from residency.plan.model import PlannedStage
 from residency.run.executors.base import Exit
 
 SHOWN_LINES = 12
 """Last lines of the log that a failure shows."""
 
+_SAID = re.compile(r"^error: ", re.MULTILINE)
+_FULL = os.strerror(errno.ENOSPC)
 _DISK = {
     errno.ENOSPC: (
         "the disk is full",
@@ -49,6 +60,12 @@ def explain(stage: PlannedStage, ended: Exit, stalled: str | None, log: Path, te
             said, hint = stage.engine.explain_failure(stage.job, text)
         except Exception as error:
             said = f"(its log could not be explained: {type(error).__name__}: {error})"
+        if _FULL in text[-4000:]:
+            said, hint = _DISK[errno.ENOSPC]
+        if stage.engine.exits_as_launcher and _SAID.search(text):
+            # It has said all there is to say, for people to read.
+            kind = {EXIT_RECIPE: RecipeInvalid, EXIT_MISSING: Missing}.get(ended.code or 0, StageFailed)
+            return kind(f"stage {stage.name}: {said}", "\n".join(filter(None, (hint, f"its log: {log}"))))
         what = f"failed with exit status {ended.code}: {said}"
     return StageFailed(f"stage {stage.name} {what}", _with_log(hint, log, text))
 

@@ -98,7 +98,8 @@ def _check_engines(stages: Sequence[PlannedStage]) -> None:
             absent.setdefault(stage.engine.name, (stage, []))[1].append(stage.name)
     if absent:
         listed = "; ".join(
-            f"{name} is not installed, which stage {' and '.join(names)} needs"
+            f"{name} is not installed, which "
+            + (f"stage {names[0]} needs" if len(names) == 1 else f"the stages {' and '.join(names)} need")
             for name, (_, names) in absent.items()
         )
         installs = dict.fromkeys(stage.engine.install for stage, _ in absent.values())
@@ -350,7 +351,8 @@ class _Run:
             if self.error is None:
                 self.error, status = from_os(error, "the run's record cannot be written"), "failed"
         if self.error is not None and not isinstance(self.error, Interrupted):
-            self.view.message("\n".join(filter(None, (self.error.message, self.error.hint))), "error")
+            below = "".join(f"\n  {line}" for line in (self.error.hint or "").splitlines())
+            self.view.message(self.error.message + below, "error")
         elif self.error is not None:
             self.view.message(f"{self.error.message}: {self.error.hint}", "warning")
         self.view.end(status, seconds)

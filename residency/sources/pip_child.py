@@ -17,17 +17,24 @@ from __future__ import annotations
 import fcntl
 import importlib
 import json
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from residency.errors import Missing, ResidencyError
 from residency.files import sha256_file
 from residency.sources.download import download
+
+# How pip's finder words it when a host gave no answer at all (an unknown package is a 404).
+_NO_ANSWER = re.compile(r"connection error|timed out|confirming the ssl certificate|Max retries exceeded")
 
 
 def main(argv: list[str]) -> int:
@@ -51,11 +58,18 @@ def _say(value: dict[str, Any]) -> None:
 def _fetch(name: str, version: str, kind: str, expected: str, part: Path) -> dict[str, Any]:
     """The file of that distribution, in `part`."""
     try:
-        session, links = _links(name, version)
+        with _unreachable() as unreachable:
+            session, links = _links(name, version)
     except (ImportError, AttributeError, TypeError) as error:
         return _by_pip(name, version, kind, part, error)
     wanted = [link for link in links if kind == "any" or link.is_wheel == (kind == "wheel")]
     if not wanted:
+        if unreachable:
+            raise Missing(
+                f"the package index could not be reached for {name}=={version}",
+                "run the same command again later; `pip config list` says which index is meant; "
+                "without a network, give a mirror (--mirror FOLDER)",
+            )
         what = "an sdist" if kind == "sdist" else "a wheel" if kind == "wheel" else "files"
         raise Missing(
             f"the package index has no {name}=={version} with {what} for this Python",
@@ -82,6 +96,28 @@ def _fetch(name: str, version: str, kind: str, expected: str, part: Path) -> dic
             tell=lambda text: _say({"tell": text}),
         ).resumed
     return {"name": link.filename, "sha256": sha256, "bytes": part.stat().st_size, "resumed": resumed}
+
+
+@contextmanager
+def _unreachable() -> Iterator[list[str]]:
+    """Gathers the hosts' failures that pip's finder passes over; empty when each index answered."""
+    failures: list[str] = []
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said = record.getMessage()
+            if said.startswith("Could not fetch URL") and _NO_ANSWER.search(said):
+                failures.append(said)
+
+    logger = logging.getLogger("pip._internal.index.collector")
+    handler, level = Notes(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield failures
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _vendored(name: str) -> Any:

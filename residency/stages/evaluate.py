@@ -10,6 +10,7 @@ from residency.engines.base import CheckContext, Engine
 from residency.engines.lm_eval import places, questions, taskfiles
 from residency.engines.lm_eval.engine import ENGINE
 from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.dotted_probe import probe
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Node, Sequence, Span, at, key_span
 from residency.recipe.suggest import closest
@@ -24,6 +25,14 @@ SCORING = (
     "residency.stats.wilson",
 )
 """What every score depends on beside the task's own functions."""
+
+_WRONG = {
+    "module": "names no module",
+    "name": "is not there",
+    "not-callable": "is no function",
+    "hang": "takes too long to import",
+}
+"""What is wrong with a function that a task calls."""
 
 LOOK_BYTES = 16 << 20
 """How much of a data file a check reads; the rest is checked when the stage starts."""
@@ -104,6 +113,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
     """The project's own tasks among those named."""
     own = taskfiles.own(context.project)
     tasks: dict[str, taskfiles.TaskFile] = {}
+    called: list[tuple[str, str, Node | Span]] = []
     for name in places.task_names(recipe.config):
         where = _item(recipe, "tasks", name)
         if places.is_token(name):
@@ -124,13 +134,25 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
         tasks[name] = task
         for function in task.functions:
             package = function.partition(".")[0]
-            if package not in (*TRUSTED, *context.trust):
+            if package in (*TRUSTED, *context.trust):
+                called.append((name, function, where))
+            else:
                 found.add(
                     "untrusted",
                     f"the task {name} calls {function}",
                     where,
                     hint=f"if you trust it, add `--trust {package}` to the command line",
                 )
+    answers = probe([function for _, function, _ in called], context.project) if called else {}
+    for name, function, where in called:
+        if "error" in (answer := answers[function]):
+            found.add(
+                "bad-task-file",
+                f"the task `{name}` calls `{function}`, which "
+                + (_WRONG.get(answer["error"]) or f"cannot be imported: {answer.get('message', '')}"),
+                where,
+                hint=f"the task's file is {own[name]}",
+            )
     return tasks
 
 

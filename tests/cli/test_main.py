@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,33 @@ def test_a_mirror_that_is_not_there(
     option = ["--mirror", str(tmp_path / "none")] if by == "option" else []
     assert main(["check", str(tmp_path / "r.yaml"), *option]) == 3
     assert f"the mirror {tmp_path / 'none'} is not a folder" in capsys.readouterr().err
+
+
+def test_a_file_name_that_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDENCY_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("RESIDENCY_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
+    name = os.fsdecode(b"odd-\xff.yaml")
+    (tmp_path / name).write_text("kind: data\nsources: {r: {url: rows.jsonl}}\ndatasets: {d: {from: r}}\n")
+    done = launch(name, cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 2)
+    assert done.returncode == 0 or "odd-\\xff" in done.stderr
+
+
+def test_a_terminal_without_utf8(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("kind: export\nmodel: org/mödel\nadaptör: x\n", encoding="utf-8")
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "launch.py"), "check", str(tmp_path / "r.yaml")],
+        env=ascii_only,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"unknown key `adapt?r`" in done.stdout
 
 
 def test_a_recipe_that_is_not_there_is_said_without_a_traceback() -> None:

@@ -7,14 +7,18 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from fake_engine import AbsentEngine, make_plan
 from run_case import Heard
 
-from residency.errors import Missing, RecipeInvalid
+from residency.errors import Missing, RecipeInvalid, ResidencyError, StageFailed
 from residency.run import rundir, state
+from residency.run.executors.base import Exit
+from residency.run.failures import explain
 from residency.run.runner import RunResult, execute
 from residency.run.state import State
 
@@ -104,7 +108,11 @@ def test_a_crash_fails_the_run_and_the_next_one_goes_on(runs: Path, heard: Heard
     assert result.error.message == "stage b failed with exit status 3: ValueError: the loss is nan"
     assert str(folder_of(result, "b") / "log.txt") in (result.error.hint or "")
     assert "step 2" in (result.error.hint or ""), "the last lines of the log are shown"
-    assert ("error", f"{result.error.message}\n{result.error.hint}") in heard.messages
+    (said,) = [text for style, text in heard.messages if style == "error"]
+    assert said.splitlines()[0] == result.error.message
+    assert [line.strip() for line in said.splitlines()[1:]] == [
+        line.strip() for line in (result.error.hint or "").splitlines()
+    ]
     assert state_of(result, "b").status == "failed"
     assert (state_of(result, "b").error or {})["message"] == result.error.message
     again = run(runs, heard, stages)
@@ -189,7 +197,7 @@ def test_a_command_that_is_not_there(runs: Path, heard: Heard) -> None:
 
 
 def test_a_missing_engine_stops_before_anything_is_written(runs: Path, heard: Heard) -> None:
-    with pytest.raises(Missing, match=r"absent is not installed, which stage a and b needs") as caught:
+    with pytest.raises(Missing, match=r"absent is not installed, which the stages a and b need") as caught:
         run(runs, heard, {"a": {}, "b": {}}, engine=AbsentEngine())
     assert caught.value.hint == "make install-absent"
     assert not runs.exists()
@@ -306,3 +314,37 @@ def test_a_figure_that_is_no_number_is_said_once_while_it_runs(runs: Path, heard
     said = [text for style, text in heard.messages if style == "warning"]
     assert len(said) == 1
     assert said[0].startswith("stage a: loss is not a number at step ")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(2, RecipeInvalid), (3, Missing), (4, StageFailed)],
+    ids=["recipe", "missing", "failed"],
+)
+def test_what_a_command_of_ours_says_is_said_once(code: int, kind: type[ResidencyError]) -> None:
+    stage: Any = SimpleNamespace(
+        name="data",
+        job=None,
+        engine=SimpleNamespace(
+            exits_as_launcher=True, explain_failure=lambda job, text: ("no such file", "fetch it")
+        ),
+    )
+    error = explain(stage, Exit(code=code), None, Path("/x/log.txt"), "began\nerror: no such file\n")
+    assert type(error) is kind
+    assert error.exit_code == code
+    assert (error.message, error.hint) == ("stage data: no such file", "fetch it\nits log: /x/log.txt")
+    crashed = explain(stage, Exit(code=code), None, Path("/x/log.txt"), "Traceback\nKeyError: 1\n")
+    assert type(crashed) is StageFailed
+    assert "KeyError: 1" in (crashed.hint or "")
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    stage: Any = SimpleNamespace(
+        name="sft",
+        job=None,
+        engine=SimpleNamespace(exits_as_launcher=False, explain_failure=lambda job, text: ("OSError", None)),
+    )
+    text = "OSError: [Errno 28] No space left on device\n"
+    error = explain(stage, Exit(code=1), None, Path("/x/log.txt"), text)
+    assert error.message == "stage sft failed with exit status 1: the disk is full"
+    assert "free some space" in (error.hint or "")

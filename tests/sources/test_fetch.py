@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -206,6 +207,19 @@ def test_what_the_index_lacks(index: Path, tmp_path: Path) -> None:
     assert "some_pkg-1.0-py3-none-any.whl" in str(error.value.hint)
     with pytest.raises(Missing, match="nothing that matches"):
         get({"url": "pypi:some-pkg==1.0", "member": "no/*.such"}, tmp_path)
+
+
+def test_an_index_that_cannot_be_reached(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with socket.socket() as closed:  # bound, and not listening: nobody answers there
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        with pytest.raises(Missing, match="the package index could not be reached") as caught:
+            get({"url": "pypi:absent==1.0"}, tmp_path)
+    assert "--mirror" in (caught.value.hint or "")
 
 
 def test_the_hash_chooses_the_file(index: Path, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_trust(check: Check, tmp_path: Path) -> None:
     assert check(text, trust=("o/m",)) == []
     folder = tmp_path / "recipes" / "tasks"
     folder.mkdir(parents=True)
-    (folder / "a.yaml").write_text("task: a\nprocess_results: !function os.path.join\n")
+    (folder / "a.yaml").write_text("task: a\ndoc_to_text: x\nprocess_results: !function os.path.join\n")
     (found,) = check("model: o/m\ntasks: [a]\n", project=tmp_path)
     assert (found.code, found.hint) == (
         "untrusted",
@@ -227,6 +227,34 @@ def test_trust(check: Check, tmp_path: Path) -> None:
     (folder / "a.yaml").write_text("task: b\n")
     (found,) = check("model: o/m\ntasks: [a]\n", project=tmp_path)
     assert found.code == "bad-task-file"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("processors.mine.score", None),
+        ("processors.mine.scor", "which is not there"),
+        ("processors.mien.score", "which names no module"),
+        ("processors.mine.LIMIT", "which is no function"),
+        ("processors.broken.score", "cannot be imported"),
+    ],
+)
+def test_the_functions_of_a_task(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, words: str | None
+) -> None:
+    monkeypatch.setenv("RESIDENCY_CACHE", str(tmp_path / "cache"))
+    tasks, code = tmp_path / "recipes" / "tasks", tmp_path / "processors"
+    tasks.mkdir(parents=True)
+    code.mkdir()
+    (code / "mine.py").write_text("LIMIT = 3\ndef score(doc, results): return {}\n")
+    (code / "broken.py").write_text("import no_such_module\n")
+    (tasks / "a.yaml").write_text(f"task: a\ndoc_to_text: x\nprocess_results: !function {function}\n")
+    found = check("model: o/m\ntasks: [a]\n", project=tmp_path)
+    if words is None:
+        assert found == []
+    else:
+        assert [d.code for d in found] == ["bad-task-file"]
+        assert words in found[0].message
 
 
 def test_outputs_and_engine() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from residency.recipe.suggest import did_you_mean
+
 FOLDER = Path("recipes") / "tasks"
 """Where the project's own tasks lie, below the project."""
 
@@ -30,6 +32,17 @@ class Function:
     """A `!function module.name` of a task file."""
 
     path: str
+
+
+_KEYS = """
+    task task_alias tag custom_dataset dataset_path dataset_name dataset_kwargs training_split
+    validation_split test_split fewshot_split process_docs doc_to_text doc_to_target doc_to_image
+    doc_to_audio unsafe_code doc_to_choice process_results use_prompt description target_delimiter
+    fewshot_delimiter fewshot_config num_fewshot metric_list output_type generation_kwargs repeats
+    filter_list should_decontaminate doc_to_decontamination_query gen_prefix metadata class include
+"""
+KEYS = frozenset(_KEYS.split())
+"""What a task file may hold: lm-eval's `TaskConfig`, a task written as a class, `include`."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -148,8 +161,19 @@ def _load(path: Path, stamp: tuple[int, int]) -> TaskFile:
     name = config.get("task")
     if not isinstance(name, str):
         raise BadTask(f"{path}: it has no `task:` name")
+    _check_keys(path, config)
     beside = {module_beside(path, f.path) for f in _functions(config)} - {None}
     return TaskFile(name, path, config, (*files, *sorted(p for p in beside if p is not None)))
+
+
+def _check_keys(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise BadTask for keys that lm-eval does not know, and for a task that asks nothing."""
+    wrong = [str(key) for key in config if key not in KEYS]
+    if wrong:
+        said = [f"`{key}`" + (f" ({hint})" if (hint := did_you_mean(key, KEYS)) else "") for key in wrong]
+        raise BadTask(f"{path}: unknown key {', '.join(said)}")
+    if not {"doc_to_text", "use_prompt", "class"} & set(config):
+        raise BadTask(f"{path}: it has no `doc_to_text`, so that nothing would be asked")
 
 
 def load(path: Path) -> TaskFile:

@@ -30,6 +30,7 @@ class Processors(Engine):
 
     name: ClassVar[str] = "processors"
     distribution: ClassVar[str] = "residency"
+    exits_as_launcher: ClassVar[bool] = True
 
     def version(self) -> str | None:
         """The version of the project itself."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from residency.engines.processors.engine import DONE
 from residency.engines.processors.make import Maker
 from residency.engines.processors.notes import Notes
 from residency.engines.processors.spec import datasets, in_order
-from residency.errors import RecipeInvalid, ResidencyError
+from residency.errors import EXIT_FAILED, RecipeInvalid, ResidencyError
 from residency.files import write_json
 from residency.paths import cache_dir, mirror_dir
 from residency.rows.formats import entry
@@ -40,6 +41,15 @@ def main(argv: list[str]) -> int:
             notes.say(f"  {error.hint}")
         write_json(folder / "error.json", {"message": error.message, "hint": error.hint})
         return error.exit_code
+    except OSError as error:
+        traceback.print_exc()
+        where = f": {error.filename}" if error.filename else ""
+        message = f"{error.strerror or error}{where}"
+        cached = str(error.filename or "").startswith(str(cache_dir()))
+        hint = "RESIDENCY_CACHE=DIR chooses another folder for downloads" if cached else None
+        notes.say(f"error: {message}")
+        write_json(folder / "error.json", {"message": message, "hint": hint})
+        return EXIT_FAILED
     return 0
 
 

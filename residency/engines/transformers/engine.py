@@ -26,6 +26,7 @@ class Transformers(Engine):
 
     name: ClassVar[str] = "transformers"
     distribution: ClassVar[str] = "transformers"
+    exits_as_launcher: ClassVar[bool] = True
 
     def prepare(self, job: Job) -> Launch:
         """stage.yaml, and the command that reads it."""

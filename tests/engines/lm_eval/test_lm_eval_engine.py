@@ -107,7 +107,7 @@ def test_a_module_beside_a_task_goes_with_it(make_job: MakeJob, tmp_path: Path) 
     folder = tmp_path / taskfiles.FOLDER
     folder.mkdir(parents=True)
     (folder / "mine.py").write_text("def score(doc, results): return {}\n")
-    (folder / "a.yaml").write_text("task: a\nprocess_results: !function mine.score\n")
+    (folder / "a.yaml").write_text("task: a\ndoc_to_text: x\nprocess_results: !function mine.score\n")
     job = make_job({"model": "/m", "tasks": ["a"]})
     launch = ENGINE.prepare(Job(**{**{f: getattr(job, f) for f in job.__slots__}, "project": tmp_path}))
     assert launch.files["tasks/mine.py"] == "def score(doc, results): return {}\n"

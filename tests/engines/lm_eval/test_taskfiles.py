@@ -63,12 +63,14 @@ def test_include_and_modules_beside(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("- a\n", "is a mapping"),
-        ("task: b\n", "must be 'a'"),
+        ("task: b\ndoc_to_text: x\n", "must be 'a'"),
         ("output_type: x\n", "no `task:` name"),
         ("task: [\n", "a.yaml"),
+        ("task: a\ndoc_to_txt: x\n", r"unknown key `doc_to_txt` \(did you mean `doc_to_text`\?\)"),
+        ("task: a\noutput_type: generate_until\n", "no `doc_to_text`"),
         ("include: a.yaml\ntask: a\n", "includes itself"),
         ("include: gone.yaml\ntask: a\n", "no such file"),
-        ("task: a\nx: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
+        ("task: a\nclass: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, message: str) -> None:
@@ -86,6 +88,14 @@ def test_lm_evals_own_names() -> None:
     names = taskfiles.shipped(PROJECT)
     assert {"mmlu", "medqa_4options", "medmcqa", "pubmedqa"} <= names
     assert len(names) > 10_000
+
+
+@pytest.mark.slow
+def test_the_keys_of_a_task_are_lm_evals() -> None:
+    from dataclasses import fields
+
+    config = pytest.importorskip("lm_eval.config.task")
+    assert {field.name for field in fields(config.TaskConfig)} | {"class", "include"} == taskfiles.KEYS
 
 
 @pytest.mark.slow
