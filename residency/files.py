@@ -82,3 +82,16 @@ def canonical(value: Any) -> bytes:
 def sha256_value(value: Any) -> str:
     """The SHA-256 of a JSON-like value."""
     return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def jsonl_rows(text: str) -> list[dict[str, Any]]:
+    """The mappings in JSON Lines; a line that is cut off or is something else is passed over."""
+    rows = []
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,15 +21,7 @@ def read(path: Path) -> list[Row]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
-    rows = []
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+    return files.jsonl_rows(text)
 
 
 class MetricsFile:

@@ -16,7 +16,7 @@ from typing import Any
 
 from residency.engines import log
 from residency.engines.base import Progress
-from residency.files import atomic
+from residency.files import atomic, jsonl_rows
 
 LOG = "trainer_log.jsonl"
 EARLIER = "earlier.jsonl"
@@ -97,8 +97,8 @@ def progress(training: Path, stage: Path) -> Progress:
 
 def _latest(training: Path, stage: Path) -> dict[str, Any]:
     """The newest values, from the end of the log alone: it is asked for every second."""
-    earlier = _parse(log.tail(stage / EARLIER, LATEST).splitlines())
-    raw = _parse(log.tail(training / LOG, LATEST).splitlines())
+    earlier = jsonl_rows(log.tail(stage / EARLIER, LATEST))
+    raw = jsonl_rows(log.tail(training / LOG, LATEST))
     merged = dict(earlier[-1]) if earlier else {}
     for row in _renamed(raw, merged.get("seconds", 0.0)):
         merged.update(row)
@@ -158,21 +158,9 @@ def seconds(text: str) -> float:
 def _read(path: Path) -> list[dict[str, Any]]:
     """The whole rows of a JSON Lines file; a last one still being written is left out."""
     try:
-        return _parse(path.read_text(encoding="utf-8").splitlines())
+        return jsonl_rows(path.read_text(encoding="utf-8"))
     except OSError:
         return []
-
-
-def _parse(lines: list[str]) -> list[dict[str, Any]]:
-    found = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            found.append(row)
-    return found
 
 
 def _number(value: Any) -> bool:
