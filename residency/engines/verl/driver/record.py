@@ -1,0 +1,185 @@
+"""What is kept of each step: rewards by component, groups without variance, rollouts to be read."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from residency.engines.verl import places
+
+PREFIX = "reward/"
+"""A component in verl's `reward_extra_info`; the bridge writes them."""
+UNAVAILABLE = "unavailable"
+TOTAL = "acc"
+"""verl's own name for the figure that it reports first."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """One rollout of the step."""
+
+    uid: str
+    """The prompt's id in this step: the samples of one group share it."""
+    total: float
+    """The whole reward; NaN when there is none."""
+    components: dict[str, float]
+    group: Any = None
+    """What HRPO groups by."""
+    row: dict[str, Any] = field(default_factory=dict)
+    """What is written of it, when it is kept."""
+
+    @property
+    def unavailable(self) -> bool:
+        """True when a component could not be had."""
+        return math.isnan(self.total)
+
+
+class TooManyUnavailable(RuntimeError):
+    """More samples without a reward than the recipe allows."""
+
+
+class Record:
+    """Kept by the trainer, in its own process."""
+
+    def __init__(self, folder: Path, options: Mapping[str, Any]) -> None:
+        self._rollouts = folder / "outputs" / places.ROLLOUTS
+        self._rollouts.parent.mkdir(exist_ok=True)
+        self._options = options
+        self._random = random.Random(0)
+
+    def samples(self, data: Any, keys: Sequence[str], real: Sequence[bool], tokenizer: Any) -> list[Sample]:
+        """The step's samples from verl's batch, in its order; padding is left without components."""
+        extra = data["extra_fields"].tolist()
+        infos = data["extra_info"].tolist()
+        uids = data["uid"].tolist()
+        found = []
+        for i, key in enumerate(keys):
+            info = extra[i].get("reward_extra_info") or {}
+            components = {n.removeprefix(PREFIX): float(v) for n, v in info.items() if n.startswith(PREFIX)}
+            sample = Sample(
+                uid=str(uids[i]),
+                total=float(info.get(TOTAL, math.nan)),
+                components=components if real[i] else {},
+                group=(infos[i] or {}).get("group"),
+            )
+            if real[i]:
+                sample.row = {
+                    "key": key,
+                    "prompt": data["prompts"][i],
+                    "response": data["responses"][i],
+                    "info": info,
+                }
+            found.append(sample)
+        self._tokenizer = tokenizer
+        return found
+
+    def step(self, step: int, samples: Sequence[Sample]) -> dict[str, float]:
+        """The step's figures for verl's loggers; also keeps some rollouts."""
+        real = [s for s in samples if s.row]
+        self._keep(step, real)
+        there = [s for s in real if not s.unavailable]
+        metrics = {
+            "rewards/unavailable": 1 - len(there) / len(real) if real else 0.0,
+            **figures("rewards/total", [s.total for s in there]),
+        }
+        for name in dict.fromkeys(name for s in real for name in s.components):
+            values = [s.components[name] for s in real if not math.isnan(s.components.get(name, math.nan))]
+            metrics |= figures(f"rewards/{name}", values)
+        groups = defaultdict(list)
+        for sample in there:
+            groups[sample.uid].append(sample.total)
+        several = [values for values in groups.values() if len(values) > 1]
+        if several:
+            flat = sum(max(values) - min(values) < 1e-9 for values in several)
+            metrics["rewards/zero_variance_groups"] = flat / len(several)
+        return metrics
+
+    def stop_if_too_many(self, step: int, samples: Sequence[Sample]) -> None:
+        """Stop when more samples than the recipe allows have no reward, or none has one.
+
+        Raises:
+            TooManyUnavailable: it is so.
+        """
+        real = [s for s in samples if s.row]
+        missing = [s for s in real if s.unavailable]
+        limit = float(self._options["stop_share"])
+        if missing and (len(missing) / len(real) > limit or len(missing) == len(real)):
+            why = next((str(s.row["info"].get("why")) for s in missing if s.row["info"].get("why")), "")
+            raise TooManyUnavailable(
+                f"step {step}: {len(missing)} of {len(real)} samples have no reward, more than "
+                f"reward_calls.stop_share {limit:g} allows; {why}"
+            )
+
+    def validation(self, step: int, infos: Mapping[str, Sequence[Any]]) -> tuple[dict[str, float], list[int]]:
+        """The validation's figures by component, and which samples have a reward."""
+        totals = [float(v) for v in infos.get(TOTAL, infos.get("reward", []))]
+        there = [i for i, value in enumerate(totals) if not math.isnan(value)]
+        metrics = {
+            "validation/n": float(len(there)),
+            "validation/unavailable": float(len(totals) - len(there)),
+        }
+        metrics |= figures("validation/total", [totals[i] for i in there])
+        for name, column in infos.items():
+            if name.startswith(PREFIX):
+                values = [float(v) for v in column if not math.isnan(float(v))]
+                metrics |= figures(f"validation/{name.removeprefix(PREFIX)}", values)
+        return metrics, there
+
+    def validation_rollouts(
+        self, step: int, inputs: Sequence[str], outputs: Sequence[str], scores: Sequence[float]
+    ) -> None:
+        """Keep the first few answers to the validation's prompts: the same ones each time."""
+        for i in range(min(int(self._options["per_step"]), len(inputs))):
+            row = {
+                "step": step,
+                "split": "validation",
+                "prompt": inputs[i],
+                "answer": outputs[i],
+                "reward": scores[i],
+            }
+            self._write(row)
+
+    def _keep(self, step: int, samples: Sequence[Sample]) -> None:
+        count = min(int(self._options["per_step"]), len(samples))
+        for sample in self._random.sample(list(samples), count):
+            info = sample.row["info"]
+            decode = self._tokenizer.decode
+            self._write(
+                {
+                    "step": step,
+                    "split": "train",
+                    "prompt": decode(sample.row["prompt"], skip_special_tokens=True),
+                    "answer": decode(sample.row["response"], skip_special_tokens=True),
+                    "reward": None if sample.unavailable else sample.total,
+                    "components": {n: None if math.isnan(v) else v for n, v in sample.components.items()},
+                    "group": sample.group,
+                    "unavailable": info.get("why"),
+                }
+            )
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        with self._rollouts.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def figures(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Mean, standard deviation (population) and quantiles of a step's values; nothing when there are none."""
+    if not values:
+        return {}
+    array = np.asarray(values, dtype=float)
+    low, middle, high = np.quantile(array, [0.1, 0.5, 0.9])
+    return {
+        f"{name}/mean": float(array.mean()),
+        f"{name}/std": float(array.std()),
+        f"{name}/q10": float(low),
+        f"{name}/q50": float(middle),
+        f"{name}/q90": float(high),
+    }

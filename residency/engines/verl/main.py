@@ -1,0 +1,85 @@
+"""The command of an `rlvr` stage: `python -m residency.engines.verl.main stage.yaml`.
+
+In order: the prompts in verl's form, the gold check, verl itself, its last checkpoint merged into
+outputs/model. Each leaves its own file, so an attempt goes on where the one before stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from residency.engines.verl import finish, places, training
+from residency.errors import ResidencyError, StageFailed
+from residency.files import read_json, write_json
+
+
+def main(arguments: list[str]) -> int:
+    """Run the stage that the file names; returns the exit code."""
+    path = Path(arguments[0] if arguments else "stage.yaml").absolute()
+    stage = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        run(stage, path.parent)
+    except ResidencyError as error:
+        print(f"error: {error.message}", flush=True)
+        if error.hint:
+            print(f"hint: {error.hint}", flush=True)
+        return error.exit_code
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename}", flush=True)
+        if error.errno == 28:
+            print("hint: make room on the disk and run the same command again", flush=True)
+        return StageFailed.exit_code
+    return 0
+
+
+def run(stage: Mapping[str, Any], folder: Path) -> None:
+    """All that the stage does.
+
+    Args:
+        stage: What `engine.prepare` wrote into stage.yaml.
+        folder: The stage's folder.
+    """
+    report = read_json(folder / places.DATA / "report.json")
+    if report is None:
+        from residency.engines.verl import prompts
+
+        phase(folder, "reading the prompts")
+        report = prompts.write(stage, folder)
+    steps = training.expected_steps(stage, report)
+    if not finish.merged(folder, steps):
+        check_rewards(stage, folder)
+        training.train(stage, folder, steps)
+        phase(folder, "writing the model")
+        finish.merge(stage, folder, steps)
+    phase(folder, "done")
+
+
+def check_rewards(stage: Mapping[str, Any], folder: Path) -> None:
+    """The gold check, once: gold answers must score the maximum, corrupted ones less.
+
+    Raises:
+        StageFailed: a gold answer scores too little or a corrupted one as much, with the row.
+    """
+    asked = stage["config"].get("gold_check")
+    if asked is False or (folder / places.GOLD).is_file():
+        return
+    from residency.engines.verl import gold
+
+    phase(folder, "checking the rewards on gold answers")
+    write_json(folder / places.GOLD, gold.check(stage, folder))
+
+
+def phase(folder: Path, what: str) -> None:
+    """Note what the command is doing, for the live view."""
+    print(what, flush=True)
+    write_json(folder / places.PHASE, {"doing": what, "pid": os.getpid()})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""Where things lie: the models that a recipe names, and what is in a stage's folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+DATA = "data"
+"""The prompts in verl's form: train.parquet, val.parquet."""
+TRAIN, VALIDATION = f"{DATA}/train.parquet", f"{DATA}/val.parquet"
+CONFIG = "verl.yaml"
+"""verl's configuration, whole but for verl's own defaults."""
+CHECKPOINTS = "checkpoints"
+"""verl's checkpoints, `global_step_N` each."""
+LOGGED = "logged"
+"""What verl logs, one JSON Lines file an attempt: 1.jsonl, 2.jsonl."""
+GOLD = "gold.json"
+"""What the gold check found."""
+REWARDS = "rewards.json"
+"""The reward's components, as the reward workers read them."""
+ROLLOUTS = "rollouts.jsonl"
+"""Sampled rollouts with the components of their rewards."""
+PHASE = "phase.json"
+"""What the stage's command is doing."""
+
+MODEL = "actor_rollout_ref.model.path"
+PATH_KEYS = (
+    MODEL,
+    "actor_rollout_ref.model.tokenizer_path",
+    "actor_rollout_ref.model.hf_config_path",
+    "actor_rollout_ref.model.lora_adapter_path",
+    "actor_rollout_ref.ref.model.path",
+    "critic.model.path",
+    "critic.model.tokenizer_path",
+    "reward.reward_model.model_path",
+    "trainer.resume_from_path",
+)
+"""Keys whose value is a path or, for models, a hub name."""
+
+
+def find(value: str, starts: tuple[Path, ...]) -> Path | None:
+    """The absolute path of an existing file or folder, or None."""
+    given = Path(value).expanduser()
+    for start in starts:
+        path = start / given
+        if path.exists():
+            return path.absolute()
+    return None
+
+
+def absolute(value: str, starts: tuple[Path, ...]) -> str:
+    """An existing, or unmistakable, path made absolute; a hub name as it is."""
+    found = find(value, starts)
+    if found is not None:
+        return str(found)
+    if value.startswith(("./", "../", "~")):
+        return str((starts[0] / Path(value).expanduser()).absolute())
+    return value
+
+
+def roots(recipe_folder: Path, project: Path) -> tuple[Path, ...]:
+    """The folders at which a relative path may start, first come first served."""
+    return (recipe_folder, project, Path.cwd())
+
+
+def ray_folder(folder: Path) -> Path:
+    """Ray's folder for a stage: its sockets' paths must stay below about 100 characters."""
+    return Path(tempfile.gettempdir()) / f"ray-{folder.name[-20:]}"
+
+
+def named(flat: Mapping[str, Any], key: str) -> str | None:
+    """The text under a key, or None."""
+    value = flat.get(key)
+    return value if isinstance(value, str) and value else None
