@@ -3,6 +3,7 @@
 A kind's schema says where dotted paths stand and how they are called: `"x-function":
 {"positional": 1, "given": ["report"]}` is a function called with one value and the keyword
 arguments under `args:` beside it, and perhaps with `report`, which a recipe cannot give.
+`"x-tool": true` is a function that a model calls (`residency.recipe.dotted_tools`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from residency.recipe import kind_schema
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import SECONDS, Answer, probe
+from residency.recipe.dotted_tools import check_tool
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping, Node, Scalar, Span
 from residency.recipe.nodes import Sequence as List
@@ -50,6 +52,8 @@ class Use:
     positional: int
     given: tuple[str, ...]
     """Keyword arguments that the launcher may give."""
+    tool: bool = False
+    """True for a function that a model calls, with whatever arguments it likes."""
 
 
 def check_dotted_paths(recipes: Sequence[Recipe], context: Context, found: Diagnostics) -> None:
@@ -93,6 +97,8 @@ def check_uses(
         answer = answers[use.path]
         if "error" in answer:
             _explain(use, answer, found)
+        elif use.tool:
+            check_tool(use.path, use.node, answer, found)
         elif answer["parameters"] is not None:
             check_call(use, answer["parameters"], found)
 
@@ -103,7 +109,7 @@ def is_trusted(path: str, trust: Sequence[str] = ()) -> bool:
 
 
 def functions(tree: Node, schema: Schema) -> list[Use]:
-    """Every dotted path in a tree, found by the schema's `x-function`."""
+    """Every dotted path in a tree, found by the schema's `x-function` and `x-tool`."""
     found: dict[int, Use] = {}
     for use in _walk(tree, schema, schema, None):
         found.setdefault(id(use.node), use)
@@ -115,8 +121,9 @@ def _walk(node: Node, schema: Any, root: Schema, beside: Mapping | None) -> Iter
         return
     schema = resolve(schema, root)
     shape = schema.get("x-function")
+    tool = schema.get("x-tool") is True
     if (
-        shape
+        (shape or tool)
         and isinstance(node, Scalar)
         and isinstance(node.value, str)
         and "." in node.value
@@ -126,7 +133,10 @@ def _walk(node: Node, schema: Any, root: Schema, beside: Mapping | None) -> Iter
         if all(part.isidentifier() for part in parts):  # else the schema's pattern has said so
             args = beside.get("args") if beside is not None else None
             args = args if isinstance(args, Mapping) else None
-            yield Use(node.value, node, args, shape["positional"], tuple(shape.get("given", ())))
+            if tool:
+                yield Use(node.value, node, None, 0, (), tool=True)
+            else:
+                yield Use(node.value, node, args, shape["positional"], tuple(shape.get("given", ())))
     for keyword in ("anyOf", "oneOf", "allOf"):
         for branch in schema.get(keyword, ()):
             yield from _walk(node, branch, root, beside)

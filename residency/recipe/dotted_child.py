@@ -13,9 +13,12 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import resource
 import sys
 import traceback
+import types
+import typing
 from typing import Any
 
 
@@ -67,7 +70,7 @@ def look(path: str) -> dict[str, Any]:
             return {"error": missing, "at": index, "options": _names(found)}
     if not callable(found):
         return {"error": "not-callable", "at": len(parts) - 1, "options": _names(module)}
-    return {"parameters": _parameters(found)}
+    return {"parameters": _parameters(found), "tool": _tool(found)}
 
 
 def failure(error: BaseException, project: str) -> dict[str, Any]:
@@ -99,6 +102,33 @@ def _parameters(found: Any) -> list[list[Any]] | None:
     except (TypeError, ValueError):
         return None
     return [[p.name, p.kind.name, p.default is not p.empty] for p in signature.parameters.values()]
+
+
+def _tool(found: Any) -> dict[str, Any] | None:
+    """What a model could be told of a function: None for what is none.
+
+    `summary`: whether its docstring says what it does; `described`: the names under `Args:`;
+    `typed`: the parameters whose annotation is one that JSON has.
+    """
+    if not inspect.isfunction(found):
+        return None
+    head, _, below = (inspect.getdoc(found) or "").partition("Args:")
+    lines = [line for line in re.split(r"\n\s*(?:Returns|Raises):", below)[0].split("\n")[1:] if line.strip()]
+    described = [match[1] for line in lines if (match := re.match(r"\s*(\w+):\s*\S", line))]
+    try:
+        hints = typing.get_type_hints(found)
+    except Exception:
+        hints = {}  # names that mean nothing at run time
+    typed = [name for name, hint in hints.items() if _is_json(hint)]
+    return {"summary": bool(head.strip()), "described": described, "typed": typed}
+
+
+def _is_json(hint: Any) -> bool:
+    """True for text, numbers, booleans, lists, objects, choices among constants, and unions of them."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return all(one is type(None) or _is_json(one) for one in inner)
+    return origin in (typing.Literal, list, dict) or hint in (str, int, float, bool, list, dict)
 
 
 def _names(found: Any) -> list[str]:

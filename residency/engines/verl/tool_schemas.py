@@ -1,0 +1,77 @@
+"""What a model is told of a tool, as verl tells it: a function's schema in OpenAI's form."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from residency.errors import RecipeInvalid
+
+_PROPERTY = ("type", "description", "enum")
+"""What verl keeps of a parameter's schema."""
+
+
+def function_at(path: str) -> Callable[..., Any]:
+    """The function at a dotted path; `check` has said before what keeps it from being one.
+
+    Raises:
+        RecipeInvalid: There is none.
+    """
+    parts = path.split(".")
+    for depth in range(len(parts) - 1, 0, -1):
+        name = ".".join(parts[:depth])
+        try:
+            found: Any = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise RecipeInvalid(f"importing the tool {path} fails: {error}") from error
+            continue
+        for part in parts[depth:]:
+            found = getattr(found, part, None)
+        if callable(found):
+            return found  # type: ignore[no-any-return]
+        break
+    raise RecipeInvalid(f"there is no function {path}")
+
+
+def schema(path: str) -> dict[str, Any]:
+    """What the model is told of the tool at `path`: name, description and parameters.
+
+    Equal to what verl makes of the function, so that prompts are measured as they will be.
+
+    Raises:
+        RecipeInvalid: It has no docstring, or a parameter without a type or a description.
+    """
+    from transformers.utils import chat_template_utils, get_json_schema
+
+    function = function_at(path)
+    try:
+        made = get_json_schema(function)["function"]
+    except (
+        chat_template_utils.DocstringParsingException,
+        chat_template_utils.TypeHintParsingException,
+        NameError,
+    ) as error:
+        raise RecipeInvalid(f"the tool {path} cannot be described to a model: {error}") from error
+    parameters = made["parameters"]
+    properties: dict[str, Any] = {}
+    for name, described in parameters["properties"].items():
+        if "type" not in described:
+            raise RecipeInvalid(
+                f"the parameter `{name}` of the tool {path} has no one JSON type",
+                "annotate it with str, int, float, bool, list, dict or a Literal",
+            )
+        properties[name] = {key: described[key] for key in _PROPERTY if key in described}
+    told: dict[str, Any] = {"type": "object", "properties": properties}
+    if "required" in parameters:
+        told["required"] = parameters["required"]
+    return {
+        "type": "function",
+        "function": {"name": made["name"], "description": made["description"], "parameters": told},
+    }
+
+
+def schemas(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The schemas of a recipe's tools, in its order."""
+    return [schema(path) for path in paths]
