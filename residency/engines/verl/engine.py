@@ -26,6 +26,7 @@ from residency.engines.verl import (
     history,
     places,
     settings,
+    tools,
     training,
 )
 from residency.errors import StageFailed
@@ -59,7 +60,7 @@ class Verl(Engine):
         text = yaml.safe_dump(self._stage(job, made, env), sort_keys=False, allow_unicode=True)
         return Launch(
             argv=(sys.executable, "-m", "residency.engines.verl.main", "stage.yaml"),
-            files={"stage.yaml": text, places.CONFIG: made.text()},
+            files={"stage.yaml": text, places.CONFIG: made.text(), **tools.files(job.config)},
             env=env,
             stall_seconds=float((job.config.get("watchdog") or {}).get("stall_seconds", STALL)),
             notes=tuple(made.notes),

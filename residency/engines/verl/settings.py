@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from residency.engines.base import Job
-from residency.engines.verl import hardware, loggers, places, values
+from residency.engines.verl import hardware, loggers, places, tools, values
 
 MANAGER = "pkg://residency.engines.verl.driver.bridge"
 GROUPS = ("model_engine",)
@@ -69,6 +69,7 @@ def build(job: Job) -> Settings:
             given[key] = places.absolute(path, starts)
     flat = {**profile.defaults, **_defaults(job), **given, **profile.forced}
     flat.update(_own(job, flat))
+    flat.update(tools.settings(config, job.folder))
     asked = given.get("trainer.logger") or []
     env = {str(name): str(value) for name, value in (config.get("env") or {}).items()}
     flat["trainer.logger"], said = loggers.usable([asked] if isinstance(asked, str) else asked, env)

@@ -16,6 +16,7 @@ from typing import Any
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from residency.engines.verl import places
+from residency.engines.verl.driver.answer import answer_of
 from residency.engines.verl.driver.record import PREFIX, TOTAL, UNAVAILABLE
 from residency.rewards.score import Sample, Scored, Scorer
 from residency.rewards.spec import calls, components
@@ -49,7 +50,8 @@ class Rewards(RewardManagerBase):
         valid = int(item.batch["attention_mask"][-ids.shape[-1] :].sum())
         kept = item.non_tensor_batch
         info = dict(kept.get("extra_info") or {})
-        text = self.tokenizer.decode(ids[:valid], skip_special_tokens=True)
+        text, turns = answer_of(ids[:valid], kept.get("tool_extra_fields"), self.tokenizer)
+        info["turns"] = turns
         return Sample(
             data_source=kept.get("data_source"),
             answer=text,
