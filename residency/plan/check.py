@@ -69,7 +69,10 @@ def check(
     for stage in checked.stages.values():
         _check_stage(stage, context, found)
     _check_outputs(checked, found)
-    check_dotted_paths(list(checked.stages.values()), context, found)
+    answers = check_dotted_paths(list(checked.stages.values()), context, found)
+    for stage in checked.stages.values():
+        if stage.kind in kinds.names():
+            kinds.get(stage.kind).check_functions(stage, answers, found)
     return checked
 
 
