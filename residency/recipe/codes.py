@@ -75,7 +75,7 @@ CODES: dict[str, str] = {
     "unknown-task": "There is no evaluation task of that name.",
     "unknown-template": "There is no chat template of that name.",
     "unsupported-stage": "A training stage does not work with the versions that are pinned.",
-    "untrusted": "A dotted path leads into code that is not trusted.",
+    "untrusted": "Code that is not trusted would run: a dotted path's, or a model's own.",
     "unused-data": "Data is given to a task that brings its own.",
     "unused-key": "A key has no effect beside the others.",
     "unusual-value": "A value is allowed but seldom right.",
