@@ -115,6 +115,8 @@ class Verl(Engine):
         }
         if made.hardware == "cpu":
             env |= hardware.cpu_env(threads=job.threads, ranks=made.ranks)
+        else:
+            env |= hardware.gpu_env(given=made.flat)
         models = [made.flat.get(key) for key in places.PATH_KEYS]
         if all(Path(str(name)).is_absolute() for name in models if name):
             env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
