@@ -17,7 +17,7 @@ def logged(folder: Path, attempt: int, *rows: dict[str, Any]) -> None:
 
 
 def step(number: int, reward: float, **more: Any) -> dict[str, Any]:
-    data = {"critic/rewards/mean": reward, "timing_s/step": 2.0, "rewards/format/mean": 0.5, **more}
+    data = {"rewards/total/mean": reward, "timing_s/step": 2.0, "rewards/format/mean": 0.5, **more}
     return {"step": number, "data": data}
 
 
@@ -28,6 +28,7 @@ def test_a_row_a_step_in_our_names(tmp_path: Path) -> None:
         "step": 1,
         "seconds": 2.0,
         "reward": 0.25,
+        "rewards/total/mean": 0.25,
         "step_seconds": 2.0,
         "rewards/format/mean": 0.5,
         "clip_fraction": 0.1,
