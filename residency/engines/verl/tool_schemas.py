@@ -43,11 +43,11 @@ def schema(path: str) -> dict[str, Any]:
     Raises:
         RecipeInvalid: It has no docstring, or a parameter without a type or a description.
     """
-    from transformers.utils import chat_template_utils, get_json_schema
+    from transformers.utils import chat_template_utils
 
     function = function_at(path)
     try:
-        made = get_json_schema(function)["function"]
+        made = chat_template_utils.get_json_schema(function)["function"]
     except (
         chat_template_utils.DocstringParsingException,
         chat_template_utils.TypeHintParsingException,
