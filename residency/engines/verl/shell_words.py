@@ -254,13 +254,14 @@ class _Shell:
             return [self.scalars[part.name]] if part.name in self.scalars else []
         return None
 
-    def _text(self, word: Word) -> Value:
+    def _text(self, word: Word, line: int = 0) -> Value:
         """The value of a word that is not split: an assignment's, a test's."""
+        line = word.line or line
         found: list[str | Hole] = []
         for part in word.parts:
             values = self._array(part)
             if values is None:
-                found += self._part(part, word.line)
+                found += self._part(part, line)
             else:
                 for number, value in enumerate(values):
                     found += [" ", *value] if number else value
@@ -323,12 +324,12 @@ class _Shell:
         if sign in (":-", ":=", "-", "="):
             if known and not (empty and sign.startswith(":")):
                 return value
-            value = self._text(part.argument)
+            value = self._text(part.argument, line)
             if sign.endswith("="):
                 self.scalars[name] = value
             return value
         if sign in (":+", "+"):
-            return self._text(part.argument) if known and not empty else ()
+            return self._text(part.argument, line) if known and not empty else ()
         if sign in (":?", "?", ""):
             return value
         text, pattern = plain(value), plain(self._text(part.argument))
