@@ -15,7 +15,9 @@ def score(
     """
     from verl.utils.reward_score import default_compute_score
 
-    found = default_compute_score(data_source, solution_str, ground_truth, extra_info)
+    found: Any = default_compute_score(  # type: ignore[no-untyped-call,unused-ignore]
+        data_source, solution_str, ground_truth, extra_info
+    )
     if isinstance(found, dict):
         return found
     return float(found[0] if isinstance(found, list | tuple) else found)

@@ -73,6 +73,10 @@ def translate(given: Mapping[str, tree.Setting]) -> Translated:
                 found.notes.append(f"`{name}` left out: {DROPPED[name]}")
             del flat[name]
     _say_renamed(renamed, flat, found)
+    if "algorithm.adv_estimator" not in flat:
+        found.todo.append(
+            "`verl.algorithm.adv_estimator`: the script names none; verl's default is gae, with a critic"
+        )
     if not any(name in flat for name in ("trainer.total_training_steps", "trainer.total_epochs")):
         found.notes.append("it does not say how long to train: verl's 30 epochs hold")
     for name, value in flat.items():
@@ -107,12 +111,9 @@ def _say_renamed(renamed: Mapping[str, str], flat: Mapping[str, Any], found: Tra
     reward = [(old, new) for new, old in renamed.items() if new not in flat]
     found.notes[:0] = [f"`{old}` is `{new}` now" for new, old in renamed.items() if new in flat]
     for block in dict.fromkeys(old.split(".")[0] for old, _ in reward):
-        keys = [new for old, new in reward if old.startswith(block + ".")]
-        now = keys[0] if len(keys) == 1 else keys[0].split(".")[0] + ".*"
-        was = (
-            next(old for old, _ in reward if old.startswith(block + ".")) if len(keys) == 1 else f"{block}.*"
-        )
-        found.notes.append(f"`{was}` is `{now}` now, which `rewards:` stands for")
+        below = [new.split(".")[:-1] for old, new in reward if old.startswith(block + ".")]
+        common = ".".join(part[0] for part in zip(*below, strict=False) if len(set(part)) == 1)
+        found.notes.append(f"`{block}.*` is `{common}.*` now, which `rewards:` stands for")
 
 
 def _values(flat: dict[str, Any], found: Translated) -> None:
@@ -125,6 +126,9 @@ def _values(flat: dict[str, Any], found: Translated) -> None:
     names = flat.get("trainer.logger")
     if isinstance(names, str) and "," in names:
         flat["trainer.logger"] = [part.strip() for part in names.split(",")]
+    if f"{ROLLOUT}.name" not in flat:
+        flat[f"{ROLLOUT}.name"] = "vllm"
+        found.notes.append(f"`{ROLLOUT}.name` is `vllm`, which used to be the default")
     if flat.get(f"{ROLLOUT}.name") == "hf":
         del flat[f"{ROLLOUT}.name"]
         flat[f"{ROLLOUT}.name"] = "vllm"
