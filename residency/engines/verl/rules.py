@@ -7,9 +7,6 @@ these out one at a time, after Ray has been started and models have been loaded,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from residency.engines.base import CheckContext
 from residency.engines.verl import (
     rules_algorithm,
@@ -38,27 +35,18 @@ PARTS = (
 )
 
 
-def check(
-    recipe: Recipe,
-    context: CheckContext,
-    found: Diagnostics,
-    *,
-    filled: Mapping[str, Any] | None = None,
-    forced: Mapping[str, Any] | None = None,
-) -> None:
+def check(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
     """Add every broken rule of a recipe with a `verl:` block.
 
     Args:
         recipe: The resolved recipe; its schema is checked apart.
         context: The machine and the command.
         found: Takes the diagnostics.
-        filled: Dotted key → what the launcher sets where the recipe says nothing.
-        forced: Dotted key → what the launcher sets whatever the recipe says.
     """
     block = recipe.tree.get(BLOCK)
     if not isinstance(block, Block):
         return
-    view = View(recipe, block, context, found, filled or {}, forced or {})
+    view = View(recipe, block, context, found)
     for part in PARTS:
         for rule in part.RULES:
             rule(view)

@@ -35,7 +35,7 @@ def _model(view: View, name: str) -> None:
     if value is None or name not in view:
         return
     where, folder = view.place(name), view.find(value)
-    hint: str | None
+    hint: str | None = None
     if folder is None:
         if looks_like_path(view, value):
             hint = _beside(view, value) or "a name on the hub is written org/name"
@@ -48,9 +48,7 @@ def _model(view: View, name: str) -> None:
         return
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            hint: str | None = (
-                f"it is an adapter: name its base model here, and it under `{MODEL}.lora_adapter_path`"
-            )
+            hint = f"it is an adapter: name its base model here, and it under `{MODEL}.lora_adapter_path`"
         else:
             hint = _checkpoint(folder, value)
         if hint or looks_like_path(view, value):

@@ -17,8 +17,17 @@ TENSOR = f"{ROLLOUT}.tensor_model_parallel_size"
 def engine(view: View) -> None:
     """The engine is one of verl's, and is installed where it is to run."""
     name = view.text(NAME)
-    if name is None or NAME not in view or view.on_cpu:
-        return  # on a CPU the launcher brings its own
+    if view.on_cpu:
+        return  # the launcher brings its own
+    if name is None and NAME not in view.keys:
+        view.error(
+            "missing-key",
+            f"`{NAME}` is missing: the engine that generates answers",
+            view.key(NAME),
+            f"add `{NAME}: vllm` (or sglang)",
+        )
+    if name is None or NAME not in view:
+        return
     from residency.engines.verl import moved
 
     if name in moved.MEANT[NAME] or name == view.forced.get(NAME):

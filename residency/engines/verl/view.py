@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.base import CheckContext
-from residency.engines.verl import tree
+from residency.engines.verl import hardware, tree
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Mapping as Block
@@ -31,21 +31,34 @@ class View:
     block: Block
     context: CheckContext
     found: Diagnostics
-    filled: Mapping[str, Any] = field(default_factory=dict)
-    """What the launcher sets where the recipe says nothing (the hardware profile)."""
-    forced: Mapping[str, Any] = field(default_factory=dict)
-    """What the launcher sets whatever the recipe says."""
     keys: dict[str, tree.Key] = field(init=False)
+    filled: Mapping[str, Any] = field(init=False, default_factory=dict)
+    """What the launcher sets where the recipe says nothing."""
+    forced: Mapping[str, Any] = field(init=False, default_factory=dict)
+    """What the launcher sets whatever the recipe says."""
     _seen: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.keys = tree.flatten(self.block, self.found)
-        written = {
+        self._seen = self.written
+        profile = self._profile()
+        self.filled, self.forced = profile.defaults, profile.forced
+        self._seen = {**self.filled, **self._seen, **self.forced}
+
+    def _profile(self) -> hardware.Profile:
+        """What the hardware profile sets, as `settings.build` lays it around the recipe's keys."""
+        if self.on_cpu:
+            return hardware.cpu_settings(threads=1, ranks=self.per_node, given=self._seen)
+        return hardware.gpu_settings(gpus=self.per_node, given=self._seen)
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """Dotted name → plain value of what the recipe writes and is known."""
+        return {
             name: plain(key.node)
             for name, key in self.keys.items()
             if key.prefix != "~" and not unresolved(key.node)
         }
-        self._seen = {**self.filled, **written, **self.forced}
 
     def __contains__(self, name: str) -> bool:
         """True when the recipe gives the key a value."""
@@ -125,16 +138,14 @@ class View:
     def per_node(self) -> int:
         """Ranks a node, which are GPUs but on a CPU."""
         given = self.count("trainer.n_gpus_per_node") if "trainer.n_gpus_per_node" in self else None
-        filled = self.filled.get("trainer.n_gpus_per_node")
-        if given is None and isinstance(filled, int):
-            given = filled
         there = 1 if self.on_cpu else self.asked_gpus or self.context.gpus or 1
         return given or there
 
     @property
     def ranks(self) -> int:
         """Processes that train: nodes × GPUs of each."""
-        return self.per_node * (self.count("trainer.nnodes") or 1)
+        nodes = self.count("trainer.nnodes") if "trainer.nnodes" in self and not self.on_cpu else None
+        return self.per_node * (nodes or 1)
 
     @property
     def parallel(self) -> int:
