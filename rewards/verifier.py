@@ -16,7 +16,15 @@ from residency.verifier import text
 Scores = list[dict[str, Any]]
 
 
-@scores(0.0, 1.0)
+def _least(args: Mapping[str, Any]) -> float:
+    return float(min(args["passed"], args["failed"], args["no_form"]))
+
+
+def _most(args: Mapping[str, Any]) -> float:
+    return float(max(args["passed"], args["failed"], args["no_form"]))
+
+
+@scores(_least, _most)
 @batched
 def score(
     data_sources: Sequence[str],

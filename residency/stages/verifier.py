@@ -10,13 +10,14 @@ from residency.engines.base import CheckContext, Engine
 from residency.engines.transformers.engine import resolve
 from residency.engines.transformers.verifier import rows
 from residency.engines.transformers.verifier.engine import ENGINE
-from residency.errors import RecipeInvalid
+from residency.errors import Missing, RecipeInvalid, ResidencyError
 from residency.recipe.data_rows import BadRow, first_rows
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Node, Scalar, Sequence, at, key_span
 from residency.recipe.suggest import closest
 from residency.recipe.tokens import is_known
+from residency.rewards import datasets
 from residency.stages.base import Inputs, Output, StageKind
 from residency.verifier import text
 
@@ -85,12 +86,12 @@ class Verifier(StageKind):
         if given and not _is_token(given):
             path = Path(resolve(given, recipe_folder, project))
             files += [path.absolute()] if path.exists() else []
-        for key in ("dataset", "eval_dataset"):
-            for name in rows.names(config, key):
-                try:
-                    files += [] if _is_token(name) else [rows.locate(name, recipe_folder, project)]
-                except RecipeInvalid:
-                    continue  # said by the check
+        for name in (name for key in ("dataset", "eval_dataset") for name in datasets.names(config.get(key))):
+            try:
+                known = {} if _is_token(name) else {"dataset": name}
+                files += rows.locate(known, "dataset", recipe_folder, project, {})
+            except ResidencyError:
+                continue  # said by the check
         return Inputs(
             files=tuple(dict.fromkeys(files)),
             functions=READS_AS,
@@ -116,15 +117,15 @@ def _check_dataset(recipe: Recipe, node: Node, context: CheckContext, found: Dia
     if not isinstance(node, Scalar) or not isinstance(node.value, str) or not is_known(node):
         return
     columns = _columns(recipe.config)
-    for name in rows.names({"x": node.value}, "x"):
+    for name in datasets.names(node.value):
         try:
-            path = rows.locate(name, recipe.folder, context.project)
+            path = rows.locate({"dataset": name}, "dataset", recipe.folder, context.project, {})[0]
             first = first_rows(path)
         except RecipeInvalid as error:
             found.add("unknown-dataset", error.message, node, hint=error.hint)
             continue
-        except FileNotFoundError:
-            found.add("missing-file", f"the data file of `{name}` is not there", node)
+        except Missing as error:
+            found.add("missing-file", error.message, node, hint=error.hint)
             continue
         except (BadRow, OSError) as error:
             found.add("bad-data", f"`{name}` cannot be read: {error}", node)

@@ -50,6 +50,7 @@ class VerifierTraining(Engine):
 
         Raises:
             RecipeInvalid: a dataset is neither registered nor a file.
+            Missing: its file is not there.
         """
         config = job.config
         given = config.get("columns") or {}
@@ -169,12 +170,7 @@ class VerifierTraining(Engine):
 
 def _files(job: Job, key: str) -> list[str]:
     """The data files of a key: what an earlier stage leaves, or registered, or by path."""
-    return [
-        name
-        if name in job.datasets or Path(name).is_absolute()
-        else str(rows.locate(name, job.recipe_folder, job.project))
-        for name in rows.names(job.config, key)
-    ]
+    return [str(path) for path in rows.locate(job.config, key, job.recipe_folder, job.project, job.datasets)]
 
 
 def _rows(job: Job) -> list[dict[str, Any]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from residency.errors import Missing, RecipeInvalid, StageFailed
+from residency.errors import Missing, StageFailed
 from residency.processing import Report
 from residency.recipe.suggest import closest
+from residency.rewards import datasets
 from residency.rows.read import rows_of
 
-REGISTRY = "dataset_info.json"
 COLUMNS = ("response", "reference", "label")
 RIGHT = frozenset({"1", "true", "yes", "right", "correct"})
 WRONG = frozenset({"0", "false", "no", "wrong", "incorrect"})
@@ -28,43 +27,15 @@ class Example(NamedTuple):
     right: bool
 
 
-def names(config: Mapping[str, Any], key: str) -> list[str]:
-    """The datasets under `dataset` or `eval_dataset`: a name, several with commas, or a list."""
-    given = config.get(key)
-    items = given if isinstance(given, list) else str(given or "").split(",")
-    return [str(item).strip() for item in items if str(item).strip()]
-
-
-def locate(name: str, recipe_folder: Path, project: Path) -> Path:
-    """The data file behind a name of the registry or a path.
-
-    Raises:
-        RecipeInvalid: it is neither.
-    """
-    registry = project / REGISTRY
-    try:
-        info = json.loads(registry.read_text(encoding="utf-8"))
-    except OSError:
-        info = {}
-    except ValueError as error:
-        raise RecipeInvalid(f"{registry} is not JSON: {error}") from error
-    entry = info.get(name) if isinstance(info, dict) else None
-    if isinstance(entry, dict):
-        if not isinstance(entry.get("file_name"), str):
-            raise RecipeInvalid(
-                f"the dataset `{name}` lies on a hub, and a verifier is trained on files",
-                "fetch it with a `data` stage and name that one's output",
-            )
-        return (project / entry["file_name"]).absolute()
-    for start in (recipe_folder, project, Path.cwd()):
-        path = start / Path(name).expanduser()
-        if path.is_file():
-            return path.absolute()
-    near = closest(name, info) if isinstance(info, dict) else []
-    raise RecipeInvalid(
-        f"the dataset `{name}` is neither in {REGISTRY} nor a file",
-        f"did you mean `{near[0]}`?" if near else f"add an entry to {registry}, or give a file's path",
-    )
+def locate(
+    config: Mapping[str, Any],
+    key: str,
+    recipe_folder: Path,
+    project: Path,
+    made: Mapping[str, Mapping[str, Any]],
+) -> list[Path]:
+    """The data files under `dataset` or `eval_dataset`; arguments and errors as `datasets.find`."""
+    return [source.path for source in datasets.find(config, key, recipe_folder, project, made)]
 
 
 def read(paths: Iterable[Path], columns: Mapping[str, str]) -> list[Example]:
@@ -139,20 +110,30 @@ def label(value: Any, column: str = "label") -> bool:
 def hold_out(rows: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """(rows to train on, rows to measure on), parted by a hash of the response and the reference.
 
-    The same pair is never on both sides. At least one row stays on each.
+    The same pair is never on both sides. At least one pair stays on each.
 
     Raises:
         StageFailed: there are fewer than two different pairs.
     """
     ranked = sorted(
-        {(row.response, row.reference) for row in rows},
-        key=lambda pair: hashlib.blake2b(f"{seed}\0{pair[0]}\0{pair[1]}".encode()).digest(),
+        {pair(row) for row in rows},
+        key=lambda texts: hashlib.blake2b(f"{seed}\0{texts[0]}\0{texts[1]}".encode()).digest(),
     )
     if len(ranked) < 2:
         raise StageFailed("the dataset holds too few different rows to keep any out", "give `eval_dataset`")
     kept = set(ranked[: min(len(ranked) - 1, max(1, round(share * len(ranked))))])
-    train = [row for row in rows if (row.response, row.reference) not in kept]
-    return train, [row for row in rows if (row.response, row.reference) in kept]
+    train = [row for row in rows if pair(row) not in kept]
+    return train, [row for row in rows if pair(row) in kept]
+
+
+def pair(row: Example) -> tuple[str, str]:
+    """What the verifier sees of a row."""
+    return row.response, row.reference
+
+
+def once(rows: list[Example]) -> list[Example]:
+    """Each row once: the same pair twice says no more about a verifier than once."""
+    return list(dict.fromkeys(rows))
 
 
 def check_parts(train: list[Example], held: list[Example]) -> list[str]:
@@ -168,8 +149,8 @@ def check_parts(train: list[Example], held: list[Example]) -> list[str]:
             f"all {len(train):,} rows to train on are labelled {word}: there is nothing to tell apart"
         )
     warnings = []
-    seen = {(row.response, row.reference) for row in train}
-    known = sum((row.response, row.reference) in seen for row in held)
+    seen = {pair(row) for row in train}
+    known = sum(pair(row) in seen for row in held)
     if known:
         warnings.append(f"{known:,} of {len(held):,} held-out rows are trained on as well")
     share = right / len(train)

@@ -65,6 +65,7 @@ def train(stage: Mapping[str, Any], folder: Path) -> None:
         held = rows.read([Path(name) for name in stage["eval_dataset"]], stage["columns"])
     else:
         examples, held = rows.hold_out(examples, stage["holdout"], stage["seed"])
+    held = rows.once(held)
     warnings = rows.check_parts(examples, held)
     say("loading the model")
     import torch
