@@ -270,7 +270,7 @@ def _secrets(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate"})
+ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate", "verifier"})
 
 
 def _gpus(config: Mapping[str, Any], kind: str) -> int:
