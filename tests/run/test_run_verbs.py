@@ -70,7 +70,7 @@ def test_runs_lists_the_newest_first(
     assert "… and 2 older" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("width", [None, 120, 79, 60, 46, 20])
+@pytest.mark.parametrize("width", [None, 140, 79, 60, 46, 20])
 def test_runs_fit_the_terminal(
     width: int | None, capsys: pytest.CaptureFixture[str], runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,8 +90,8 @@ def test_runs_fit_the_terminal(
     assert "done" in line
     if width is None or width >= 79:
         assert line.endswith("loss 0.5")
-        assert ("…" in line) == (width != 120)
-    if width == 120:
+        assert ("…" in line) == (width != 140)
+    if width == 140:
         assert "a-recipe-with-a-rather-long-name" in line
 
 
