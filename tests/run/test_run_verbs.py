@@ -123,7 +123,7 @@ def test_what_a_later_run_finished_is_not_the_earlier_one_s(
     first = make(runs, stages).run_dir
     make(runs, stages)
     assert call(show, str(first)) == 0
-    assert "finished by a later run" in capsys.readouterr().out
+    assert "finished later by demo/" in capsys.readouterr().out
     assert history.load(first).headline() == ""
     assert history.load(rundir.find(runs, "demo")).headline() == "a: loss 0.25"
 
