@@ -10,14 +10,41 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from residency.errors import RecipeInvalid
 from residency.files import sha256_value
-from residency.processing import Report, Row, reads_files
+from residency.processing import FIELD, Allowed, Field, Positive, Report, Row, gives, reads_files
 from residency.rows.formats import BadRow, to_format
 from residency.rows.read import rows_of
 from residency.rows.split import assign, order_key, problems, split_of
+
+_BY_FIELD = Allowed(propertyNames=FIELD)
+_LIST, _WORDS = {"type": "array"}, {"type": "integer", "minimum": 0}
+_LIMIT = {"type": ["number", "string"]}
+_WHERE = Allowed(
+    propertyNames=FIELD,
+    additionalProperties={
+        "if": {"type": "object"},
+        "then": {
+            "additionalProperties": False,
+            "properties": {
+                "is": {},
+                "not": {},
+                "in": _LIST,
+                "not_in": _LIST,
+                "at_least": _LIMIT,
+                "at_most": _LIMIT,
+                "contains": {},
+                "matches": {"type": "string"},
+                "missing": {"type": "boolean"},
+                "words_at_least": _WORDS,
+                "words_at_most": _WORDS,
+            },
+        },
+    },
+)
+"""What `filter` takes under `where:`, for the check; `_CONDITIONS` does the work."""
 
 
 @reads_files
@@ -60,7 +87,10 @@ def to_openai(rows: Iterator[Row], *, report: Report | None = None) -> Iterator[
     return _converted(rows, "openai", report)
 
 
-def select(rows: Iterator[Row], *, fields: Sequence[str] = (), report: Report | None = None) -> Iterator[Row]:
+@gives(argument="fields")
+def select(
+    rows: Iterator[Row], *, fields: Sequence[Field] = (), report: Report | None = None
+) -> Iterator[Row]:
     """Only these fields, in this order; a row that lacks one is dropped."""
     report = report or Report()
     for row in rows:
@@ -73,8 +103,12 @@ def select(rows: Iterator[Row], *, fields: Sequence[str] = (), report: Report | 
         yield {name: row[name] for name in fields}
 
 
+@gives(keeps=True, argument="fields")
 def rename(
-    rows: Iterator[Row], *, fields: Mapping[str, str] | None = None, report: Report | None = None
+    rows: Iterator[Row],
+    *,
+    fields: Annotated[Mapping[str, str], _BY_FIELD] | None = None,
+    report: Report | None = None,
 ) -> Iterator[Row]:
     """Fields under new names, `{old: new}`; a row that lacks an old one is dropped."""
     report = report or Report()
@@ -89,6 +123,7 @@ def rename(
         yield {names.get(key, key): value for key, value in row.items()}
 
 
+@gives(keeps=True, argument="fields")
 def put(
     rows: Iterator[Row], *, fields: Mapping[str, Any] | None = None, report: Report | None = None
 ) -> Iterator[Row]:
@@ -100,10 +135,11 @@ def put(
         yield {**row, **(fields or {})}
 
 
+@gives(keeps=True)
 def dedupe(
     rows: Iterator[Row],
     *,
-    by: Sequence[str] | str = (),
+    by: Sequence[Field] | Field = (),
     normalise: bool = True,
     report: Report | None = None,
 ) -> Iterator[Row]:
@@ -131,10 +167,11 @@ def dedupe(
         yield row
 
 
+@gives(keeps=True)
 def filter(
     rows: Iterator[Row],
     *,
-    where: Mapping[str, Any] | None = None,
+    where: Annotated[Mapping[str, Any], _WHERE] | None = None,
     report: Report | None = None,
 ) -> Iterator[Row]:
     """Rows that meet every condition.
@@ -159,12 +196,13 @@ def filter(
         yield row
 
 
+@gives(keeps=True)
 def sample(
     rows: Iterator[Row],
     *,
-    n: int = 1000,
+    n: Positive = 1000,
     seed: int = 0,
-    by: str | None = None,
+    by: Field | None = None,
     report: Report | None = None,
 ) -> Iterator[Row]:
     """`n` rows chosen by the seed and their content (or their field `by`), whatever their order.
@@ -188,13 +226,14 @@ def sample(
         yield row
 
 
+@gives("part", keeps=True, argument="into")
 def split(
     rows: Iterator[Row],
     *,
-    parts: Mapping[str, int | float | str] | None = None,
-    by: str | None = None,
+    parts: Mapping[str, float | Literal["rest"]] | None = None,
+    by: Field | None = None,
     seed: int = 0,
-    stratify: Sequence[str] | str | None = None,
+    stratify: Sequence[Field] | Field | None = None,
     into: str = "part",
     report: Report | None = None,
 ) -> Iterator[Row]:

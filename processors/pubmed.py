@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from residency.processing import Report, Row, reads_files
-from residency.pubmed.reader import records
+from residency.processing import Positive, Report, Row, gives, reads_files
+from residency.pubmed.reader import FIELDS, records
 
 
+@gives(*FIELDS)
 @reads_files
 def read(
     rows: Iterator[Row],
@@ -17,7 +18,7 @@ def read(
     deleted: Literal["drop", "keep"] = "drop",
     abstract: bool = False,
     mesh: bool = False,
-    limit: int | None = None,
+    limit: Positive | None = None,
     report: Report | None = None,
 ) -> Iterator[Row]:
     """Every citation of each file; `residency.pubmed.reader.records` lists the fields.

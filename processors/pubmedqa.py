@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from residency.errors import StageFailed
-from residency.processing import Report, Row, reads_files
+from residency.processing import Report, Row, gives, reads_files
 
 LABELS = ("yes", "no", "maybe")
 SYSTEM = "You answer questions about biomedical research from the abstracts of studies."
 FORMAT = "Answer with exactly <answer>yes</answer>, <answer>no</answer> or <answer>maybe</answer>."
 
 
+@gives("system", "instruction", "input", "output", "pmid", "question_type", "label")
 @reads_files
 def read(
     rows: Iterator[Row],

@@ -13,10 +13,10 @@ import hashlib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from residency.errors import RecipeInvalid
-from residency.processing import Report, Row
+from residency.processing import Allowed, Positive, Report, Row, gives
 from residency.recipe.suggest import closest
 
 Tags = frozenset[str]
@@ -212,14 +212,21 @@ QUESTIONS: dict[str, Question] = {
 }
 
 
+Name = Annotated[str, Allowed(enum=list(QUESTIONS))]
+"""The name of a question."""
+Wording = Annotated[int, Allowed(enum=[0, 1, 2])]
+Several = Allowed(minItems=1)
+
+
+@gives("system", "instruction", "input", "output", "pmid", "question_type", "label")
 def make(
     rows: Iterator[Row],
     *,
-    questions: Sequence[str] = ("humans",),
-    per_label: int = 250,
-    words: int = 150,
-    min_words: int = 20,
-    wordings: Sequence[int] = (0, 1, 2),
+    questions: Annotated[Sequence[Name], Several] = ("humans",),
+    per_label: Positive = 250,
+    words: Positive = 150,
+    min_words: Annotated[int, Allowed(minimum=0)] = 20,
+    wordings: Annotated[Sequence[Wording], Several] = (0, 1, 2),
     question_first: bool = False,
     seed: int = 0,
     report: Report | None = None,

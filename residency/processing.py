@@ -7,16 +7,35 @@ A processor is a generator function that a recipe names by dotted path:
 It takes rows (dictionaries) one by one, takes its arguments by keyword, each with a default
 and a type, and gives rows on. With `@reads_files` it is a reader: it gets one row per file,
 `{"path": "/…/pubmed20n0014.xml.gz", "source": "pubmed"}`, instead of the file's own rows.
+
+`launch.py check` holds a recipe's values against the types: `Literal["keep", "drop"]`,
+`int | None`, `Sequence[str]`. `Allowed` in `Annotated` says more, in the words of JSON Schema:
+`Annotated[int, Allowed(minimum=1)]`. `Field` is the name of a field of the rows that come in, which
+the check compares with what `@gives` says of the processor before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 Row = dict[str, Any]
 Processor = Callable[..., Iterator[Row]]
+
+
+class Allowed:
+    """Beside a type in `Annotated`: what else is asked of a value, in the words of JSON Schema."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self.json_schema = keywords
+
+
+FIELD = {"minLength": 1, "x-field": True}
+Field = Annotated[str, Allowed(**FIELD)]
+"""An argument that names a field of the rows; `a.b` is one inside another."""
+Positive = Annotated[int, Allowed(minimum=1)]
+"""A count of one or more."""
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 EXAMPLES = 5
@@ -60,3 +79,21 @@ def reads_files(function: _F) -> _F:
     """Mark a processor as a reader: its rows are files, each with `path` and `source`."""
     function.reads_files = True  # type: ignore[attr-defined]
     return function
+
+
+def gives(*names: str, keeps: bool = False, argument: str | None = None) -> Callable[[_F], _F]:
+    """Say which fields a processor's rows can have, so that a misspelt one is found before it runs.
+
+    Args:
+        names: Fields by name.
+        keeps: The fields of the rows that come in stay.
+        argument: An argument whose value names more: a field, a list of them, the keys of a
+            mapping; `{old: new}` of `rename` names both.
+    """
+
+    def mark(function: _F) -> _F:
+        # A plain value, which the check's child process hands over as JSON.
+        function.row_fields = {"names": list(names), "keeps": keeps, "argument": argument}  # type: ignore[attr-defined]
+        return function
+
+    return mark

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from dataclasses import asdict
 
-from residency.cli.columns import columns, local
+from residency.cli.columns import fitted, local
 from residency.errors import EXIT_DONE
 
 SHOWN = 20
@@ -61,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
                 past.headline(),
             )
         )
-    print(columns(rows, right=(4, 5)))
+    width = shutil.get_terminal_size((80, 24)).columns
+    # The id holds the time too, and is what other commands take: it stays whole.
+    print(fitted(rows, width, cut={1: 10, 6: 16}, drop=(0, 5, 4, 6), right=(4, 5)))
     if len(shown) < len(found):
         print(f"… and {len(found) - len(shown)} older: -n 0 lists all")
     return EXIT_DONE

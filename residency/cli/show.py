@@ -106,8 +106,13 @@ def _stage(past: PastRun, stage: StageRecord) -> Iterator[str]:
         went_on = f", the last from {known.resumed_from}" if known.resumed_from else ""
         facts.append(("attempts", f"{known.attempts}{went_on}"))
     facts += [("warning", text) for text in known.warnings]
-    if known.status == "done" and stage.status != "done":
-        facts.append(("since", "finished by a later run"))
+    if stage.saw and (step := stage.saw.get("step")) is not None and known.status != "done":
+        total = stage.saw.get("total")
+        facts.append(("got to", f"step {step:,}" + (f" of {total:,}" if total else "")))
+    if since := past.since(stage):
+        facts.append(("since", since))
+    elif known.status == "done" and stage.status != "done":
+        facts.append(("since", "done, as its folder says; the run was cut off before it could note so"))
     if known.error:
         facts.append(("error", str(known.error.get("message"))))
     facts.append(("log", str(folder / LOG)))

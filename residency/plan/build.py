@@ -139,6 +139,7 @@ def _plan_stage(
     inputs = kind.inputs(config, recipe.folder, project)
     needs = tuple(sorted(needs_of(recipe)))
     version = engine.version()
+    gpus = _gpus(config, recipe.kind)
     found = fp.parts(
         config,
         inputs,
@@ -149,6 +150,7 @@ def _plan_stage(
         recipe_folder=recipe.folder,
         roots=roots,
         packages=packages,
+        gpus=_counted(gpus, recipe.kind),
     )
     digest = fp.fingerprint(found)
     action, reason, key, folder = _choose(
@@ -157,7 +159,6 @@ def _plan_stage(
     if not wanted and action != "reuse":
         action, reason = "skip", "left out"
     resolved = tokens.replace(config, lambda token: _concrete(token, made))
-    gpus = _gpus(config, recipe.kind)
     job = Job(
         name=name,
         kind=recipe.kind,
@@ -270,7 +271,8 @@ def _secrets(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate"})
+ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate", "verifier"})
+TRAINS = frozenset({"sft", "rlvr"})
 
 
 def _gpus(config: Mapping[str, Any], kind: str) -> int:
@@ -282,6 +284,15 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
         return 0  # else it would be one training process on the CPU for each GPU
     there = machine.gpu_count() if kind in ON_GPU else 0
     return there if kind == "sft" else min(1, there)
+
+
+def _counted(gpus: int, kind: str) -> int:
+    """How many GPUs count for a stage's result.
+
+    All of them for training, whose batch grows with each; for the rest whether there is one:
+    a GPU rounds otherwise than a CPU, and several share the same rows out.
+    """
+    return gpus if kind in TRAINS else min(1, gpus) if kind in ON_GPU else 0
 
 
 def memory_warnings(plan: Plan, gpus: Sequence[machine.Gpu]) -> list[str]:

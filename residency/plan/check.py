@@ -9,7 +9,7 @@ from pathlib import Path
 from residency import stages as kinds
 from residency.engines.base import CheckContext
 from residency.paths import PROJECT
-from residency.plan import machine
+from residency.plan import machine, other_profiles
 from residency.recipe import kind_schema, schema
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted import check_dotted_paths
@@ -42,6 +42,9 @@ def check(
 ) -> Checked:
     """Load, resolve and check a recipe and, for a pipeline, each of its stages.
 
+    The profiles that are not chosen are checked too: what is wrong in their own text is found,
+    as far as it does not depend on the machine.
+
     Args:
         path: The recipe's file.
         profiles: Names given by `--profile`, later ones win.
@@ -50,18 +53,37 @@ def check(
         project: The folder with dataset_info.json, rewards/, processors/, schemas/.
         cwd: Where the command was given; default is the current folder.
     """
-    cwd = cwd or Path.cwd()
+    context = CheckContext(project, cwd or Path.cwd(), tuple(trust), machine.gpu_count())
+    given = _Given(path, tuple(overrides), context)
+    checked = _check(given, tuple(profiles))
+    for name, texts in other_profiles.declared([checked.recipe, *checked.stages.values()]).items():
+        if name not in profiles:
+            checked.found.extend(other_profiles.within(texts, _check(given, (name,)).found))
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a check was asked, but for the profiles."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    context: CheckContext
+
+
+def _check(given: _Given, profiles: tuple[str, ...]) -> Checked:
+    """Check the recipe with these profiles."""
+    context, project, cwd = given.context, given.context.project, given.context.cwd
     shared = project / "recipes" / "profiles"
     recipe, found = load(
-        path, profiles=tuple(profiles), overrides=tuple(overrides), shared_profiles=shared, cwd=cwd
+        given.path, profiles=profiles, overrides=given.overrides, shared_profiles=shared, cwd=cwd
     )
     checked = Checked(recipe, {}, found)
     if recipe is None:
         return checked
-    context = CheckContext(project=project, cwd=cwd, trust=tuple(trust), gpus=machine.gpu_count())
     if recipe.kind == PIPELINE:
         schema.validate(recipe.tree, kind_schema.load_pipeline(project / "schemas"), found)
-        stages, more = expand(recipe, profiles=tuple(profiles), shared_profiles=shared, cwd=cwd)
+        stages, more = expand(recipe, profiles=profiles, shared_profiles=shared, cwd=cwd)
         found.extend(more)
         checked.stages = stages
     else:
@@ -69,7 +91,10 @@ def check(
     for stage in checked.stages.values():
         _check_stage(stage, context, found)
     _check_outputs(checked, found)
-    check_dotted_paths(list(checked.stages.values()), context, found)
+    answers = check_dotted_paths(list(checked.stages.values()), context, found)
+    for stage in checked.stages.values():
+        if stage.kind in kinds.names():
+            kinds.get(stage.kind).check_functions(stage, answers, found)
     return checked
 
 

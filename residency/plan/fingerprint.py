@@ -18,6 +18,8 @@ from residency.stages.base import Inputs
 
 # Keys of every recipe that say how it is called or where it runs, not what it computes.
 NOT_COUNTED = ("name", "description")
+GPUS = "gpus"
+_ASKED_GPUS = "resources.gpus"
 LONG = 120
 
 
@@ -46,6 +48,7 @@ def parts(
     recipe_folder: Path,
     roots: tuple[Path, ...],
     packages: tuple[str, ...] = functions.RECIPE_PACKAGES,
+    gpus: int = 0,
 ) -> dict[str, str]:
     """What a stage's result depends on, each with its value or hash.
 
@@ -59,6 +62,8 @@ def parts(
         recipe_folder: Where relative paths start.
         roots: Folders below which dotted paths are looked up.
         packages: Packages whose code belongs to a recipe.
+        gpus: GPUs that count: those that the stage gets, not those that the recipe asks for. A
+            batch size is said for each, so training on four of them is another training.
     """
     content: dict[str, str] = {}
     for path in inputs.files:
@@ -81,7 +86,7 @@ def parts(
 
     found: dict[str, str] = {}
     for key, value in leaves(tokens.replace(dict(config), symbolic)):
-        if key.split(".")[0] in NOT_COUNTED or _ignored(key, inputs.ignore):
+        if key.split(".")[0] in NOT_COUNTED or _ignored(key, (*inputs.ignore, _ASKED_GPUS)):
             continue
         found[f"recipe.{key}"] = _brief(by_content(value))
     names: dict[str, int] = {}
@@ -95,6 +100,8 @@ def parts(
     found["engine"] = f"{engine} {engine_version or 'not installed'}"
     for name, version in inputs.versions.items():
         found[f"version.{name}"] = version
+    if gpus:  # on a CPU nothing is added
+        found[GPUS] = str(gpus)
     return found
 
 
@@ -109,13 +116,20 @@ def fingerprint(found: Mapping[str, str]) -> str:
 
 def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """What changed between two stages' parts, in a few words; empty when nothing did."""
+    devices = [parts.get(GPUS, "") for parts in (old, new)]
+    old, new = ({k: v for k, v in parts.items() if k != GPUS} for parts in (old, new))
     changed = [key for key in new if key in old and old[key] != new[key]]
-    said = [_change(key, old[key], new[key]) for key in changed]
+    said = [] if devices[0] == devices[1] else [" instead of ".join(map(_devices, reversed(devices)))]
+    said += [_change(key, old[key], new[key]) for key in changed]
     said += [f"{_short(key)} added" for key in new if key not in old]
     said += [f"{_short(key)} removed" for key in old if key not in new]
     if len(said) > 3:
         return ", ".join(said[:3]) + f" and {len(said) - 3} more"
     return ", ".join(said)
+
+
+def _devices(gpus: str) -> str:
+    return f"{gpus} GPU{'s' if gpus != '1' else ''}" if gpus else "the CPU"
 
 
 def _short(key: str) -> str:

@@ -260,3 +260,5 @@ _FIELDS: dict[str, Callable[[dict[str, Any], Any], None]] = {
     "OtherAbstract": _other_abstract,
 }
 _TAGS = (*_FIELDS, "ArticleIdList", "PubmedArticle", "PubmedBookArticle", "DeleteCitation")
+FIELDS = (*_empty(), "deleted")
+"""Every field that a record can have."""

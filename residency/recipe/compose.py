@@ -172,8 +172,8 @@ class Profiles:
     folder: Path
     """Where the shared ones lie."""
     composer: Composer
-    own: tuple[str, ...] = ()
-    """The names that the recipe itself declares; known after `apply`."""
+    own: dict[str, Mapping] = field(default_factory=dict)
+    """Those that the recipe itself declares, by name; known after `apply`."""
 
     def apply(self, tree: Mapping, keys: Collection[str] | None) -> Mapping:
         """The tree with the chosen profiles over it, without its `profiles`.
@@ -188,8 +188,7 @@ class Profiles:
         """
         entry = tree.entries.get("profiles")
         tree = Mapping(tree.span, {k: e for k, e in tree.entries.items() if k != "profiles"}, tree.via)
-        own = self._own(entry.value if entry else None)
-        self.own = tuple(own)
+        self.own = own = self._own(entry.value if entry else None)
         for name in self.chosen:
             shared = self._shared(name)
             if shared is not None:

@@ -9,9 +9,11 @@ arguments under `args:` beside it, and perhaps with `report`, which a recipe can
 from __future__ import annotations
 
 import contextlib
+from collections import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from residency.recipe import kind_schema
@@ -21,12 +23,15 @@ from residency.recipe.dotted_tools import check_tool
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping, Node, Scalar, Span
 from residency.recipe.nodes import Sequence as List
+from residency.recipe.schema import validate
 from residency.recipe.schema_keys import Schema, part_span, resolve
 from residency.recipe.suggest import closest
 from residency.recipe.values import later
 
 TRUSTED = ("rewards", "processors", "residency")
 """Packages that a recipe may name; `--trust` adds others, the file itself never."""
+
+_ANYTHING: abc.Mapping[str, Any] = MappingProxyType({})
 
 
 class Context(Protocol):
@@ -56,14 +61,18 @@ class Use:
     """True for a function that a model calls, with whatever arguments it likes."""
 
 
-def check_dotted_paths(recipes: Sequence[Recipe], context: Context, found: Diagnostics) -> None:
-    """Check every dotted path of the recipes; starts one child process, or none when all are known."""
+def check_dotted_paths(recipes: Sequence[Recipe], context: Context, found: Diagnostics) -> dict[str, Answer]:
+    """Check every dotted path of the recipes; starts one child process, or none when all are known.
+
+    Returns:
+        What is known of each path that is trusted (`residency.recipe.dotted_probe.probe`).
+    """
     uses: list[Use] = []
     for recipe in recipes:
         described = kind_schema.load(recipe.kind, context.project / "schemas")
         if described is not None:
             uses += functions(recipe.tree, described)
-    check_uses(uses, context, found)
+    return check_uses(uses, context, found)
 
 
 def check_uses(
@@ -73,8 +82,8 @@ def check_uses(
     *,
     seconds: float = SECONDS,
     cache: Path | None = None,
-) -> None:
-    """Check dotted paths that were found before."""
+) -> dict[str, Answer]:
+    """Check dotted paths that were found before; what is known of each that is trusted."""
     trusted = []
     for use in uses:
         if is_trusted(use.path, context.trust):
@@ -91,7 +100,7 @@ def check_uses(
             else f"if you trust it, add `--trust {package}` to the command",
         )
     if not trusted:
-        return
+        return {}
     answers = probe([use.path for use in trusted], context.project, seconds=seconds, cache=cache)
     for use in trusted:
         answer = answers[use.path]
@@ -100,7 +109,8 @@ def check_uses(
         elif use.tool:
             check_tool(use.path, use.node, answer, found)
         elif answer["parameters"] is not None:
-            check_call(use, answer["parameters"], found)
+            check_call(use, answer["parameters"], found, answer.get("values", {}))
+    return answers
 
 
 def is_trusted(path: str, trust: Sequence[str] = ()) -> bool:
@@ -150,13 +160,16 @@ def _walk(node: Node, schema: Any, root: Schema, beside: Mapping | None) -> Iter
             yield from _walk(item, schema.get("items"), root, None)
 
 
-def check_call(use: Use, parameters: list[list[Any]], found: Diagnostics) -> None:
+def check_call(
+    use: Use, parameters: list[list[Any]], found: Diagnostics, values: abc.Mapping[str, Any] = _ANYTHING
+) -> None:
     """Bind the call to the parameters as Python would, and say what does not fit.
 
     Args:
         use: The dotted path with its arguments.
         parameters: [name, kind, has a default] each, kinds named as in `inspect`.
-        found: Takes the diagnostics, code `bad-arguments`.
+        found: Takes the diagnostics: `bad-arguments`, and those of a schema for a value.
+        values: Parameter → the JSON Schema of its values.
     """
     places = [p for p in parameters if p[1] in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")]
     kinds = {kind for _, kind, _ in parameters}
@@ -183,6 +196,8 @@ def check_call(use: Use, parameters: list[list[Any]], found: Diagnostics) -> Non
             near = closest(key, options)
             hint = f"did you mean `{near[0]}`?" if near else "it takes " + (", ".join(options) or "none")
             found.add("bad-arguments", f"`{use.path}` takes no argument `{key}`", entry.key_span, hint=hint)
+        elif key in values:
+            validate(entry.value, values[key], found, name=key, key_span=entry.key_span)
     for name, kind, has_default in [*open_places, *(p for p in parameters if p[1] == "KEYWORD_ONLY")]:
         if not has_default and name not in use.given and (name not in entries or kind == "POSITIONAL_ONLY"):
             message = f"`{use.path}` needs the argument `{name}`"

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import json
 import os
+import pathlib
 import pkgutil
 import re
 import resource
@@ -19,6 +20,7 @@ import sys
 import traceback
 import types
 import typing
+from collections import abc
 from typing import Any
 
 
@@ -70,7 +72,12 @@ def look(path: str) -> dict[str, Any]:
             return {"error": missing, "at": index, "options": _names(found)}
     if not callable(found):
         return {"error": "not-callable", "at": len(parts) - 1, "options": _names(module)}
-    return {"parameters": _parameters(found), "tool": _tool(found)}
+    return {
+        "parameters": _parameters(found),
+        "values": _values(found),
+        "fields": getattr(found, "row_fields", None),
+        "tool": _tool(found),
+    }
 
 
 def failure(error: BaseException, project: str) -> dict[str, Any]:
@@ -129,6 +136,91 @@ def _is_json(hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return all(one is type(None) or _is_json(one) for one in inner)
     return origin in (typing.Literal, list, dict) or hint in (str, int, float, bool, list, dict)
+
+
+def _values(found: Any) -> dict[str, Any]:
+    """Parameter → the JSON Schema of its values, for those whose annotation says something."""
+    called = inspect.unwrap(found.__init__ if isinstance(found, type) else found)  # type: ignore[misc]
+    schemas = {}
+    for name, annotation in getattr(called, "__annotations__", {}).items():
+        one = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            hints = typing.get_type_hints(one, getattr(called, "__globals__", None), include_extras=True)
+            schema = describe(hints[name])
+            json.dumps(schema)
+        except Exception:
+            continue  # an annotation that means nothing at run time, or nothing that JSON knows
+        if schema and name != "return":
+            schemas[name] = schema
+    return schemas
+
+
+def describe(hint: Any) -> dict[str, Any]:
+    """An annotation as a JSON Schema; {} where it allows anything, or nobody knows what.
+
+    What stands beside the type in `Annotated` adds to it, if it has a `json_schema`
+    (`residency.processing.Allowed`).
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        schema = describe(inner[0])
+        for more in inner[1:]:
+            schema = {**schema, **getattr(more, "json_schema", {})}
+        return schema
+    if origin in (typing.Required, typing.NotRequired):
+        return describe(inner[0])
+    if origin is typing.Literal:
+        return {"enum": list(inner)}
+    if origin in (typing.Union, types.UnionType):
+        return _either([describe(one) for one in inner])
+    if hint in _TYPES:
+        return {"type": _TYPES[hint]}
+    if typing.is_typeddict(hint):
+        keys = typing.get_type_hints(hint, include_extras=True)
+        marks = {key: typing.get_origin(value) for key, value in keys.items()}
+        # `__required_keys__` does not see these marks where annotations are postponed.
+        needed = {key for key in hint.__required_keys__ if marks[key] is not typing.NotRequired}
+        needed |= {key for key, mark in marks.items() if mark is typing.Required}
+        return {
+            "type": "object",
+            "properties": {key: describe(value) for key, value in keys.items()},
+            "required": sorted(needed),
+            "additionalProperties": False,
+        }
+    kind = origin or hint
+    if not isinstance(kind, type):
+        return {}
+    if issubclass(kind, abc.Mapping):
+        below = describe(inner[1]) if len(inner) == 2 else {}
+        return {"type": "object"} | ({"additionalProperties": below} if below else {})
+    if kind in _LISTS:
+        each = inner[:1] if len(inner) == 1 or inner[1:] == (...,) else ()
+        below = describe(each[0]) if each else {}
+        return {"type": "array"} | ({"items": below} if below else {})
+    return {}
+
+
+def _either(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    """A schema for what fits one of several; {} when one of them allows anything."""
+    if not all(schemas):
+        return {}
+    if all(set(schema) == {"type"} for schema in schemas):
+        return {"type": [schema["type"] for schema in schemas]}
+    nothing = {"type": "null"}
+    if nothing in schemas and all("enum" in schema for schema in schemas if schema != nothing):
+        return {"enum": [*(value for s in schemas for value in s.get("enum", ())), None]}
+    return {"anyOf": schemas}
+
+
+_TYPES = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+    pathlib.Path: "string",
+}
+_LISTS = (list, tuple, set, frozenset, abc.Sequence, abc.Iterable, abc.Collection, abc.Set)
 
 
 def _names(found: Any) -> list[str]:

@@ -25,7 +25,7 @@ CHILD = Path(__file__).with_name("dotted_child.py")
 SECONDS = 30.0
 """How long one path may take; importing torch on a busy machine takes ten."""
 LEAST_BYTES = 4 << 30
-_FORM = "tool"
+FORM = 3
 """Changes when answers do, so that those of an older version are not used."""
 _KEPT = 2000
 
@@ -44,7 +44,8 @@ def probe(
         cache: The file of what is remembered; default in the user's cache folder.
 
     Returns:
-        For each path `parameters` ([name, kind, has a default] each, or None) and `tool` (what a
+        For each path `parameters` ([name, kind, has a default] each, or None), `values` (parameter →
+        the JSON Schema of its values), `fields` (`residency.processing.gives`) and `tool` (what a
         model could be told of it: `summary`, `described`, `typed`; None when it is no function), or `error`:
         `module`, `name`, `not-callable`, `syntax`, `import`, `hang` or `crash`, with what is
         known of it (`message`, `file`, `line`, `column`, `options`, `at`).
@@ -171,7 +172,7 @@ def _memory() -> int:
 
 
 def _key(path: str, project: Path) -> str:
-    return f"{_FORM} {path} {project} {sys.executable} {sys.version_info[:3]}"
+    return f"{FORM} {path} {project} {sys.executable} {sys.version_info[:3]}"
 
 
 def _stamps(files: list[str]) -> list[list[int]]:

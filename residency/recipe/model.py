@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import abc
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ class Recipe:
     references: list[Reference] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     """Every file that was read to make this recipe, in the order read."""
-    profiles: tuple[str, ...] = ()
-    """The profiles that the recipe itself declares."""
+    profiles: abc.Mapping[str, Mapping] = field(default_factory=dict)
+    """The profiles that the recipe itself declares, as they are written."""
     needs: tuple[str, ...] = ()
     """Stages that `needs:` names in the pipeline that holds this recipe."""
     stage: tuple[str, Span] | None = None

@@ -15,6 +15,8 @@ from typing import Any
 from residency.errors import Missing
 from residency.report.model import DataFile, Funnel, RunRecord, StageRecord
 from residency.report.scores import integer, number, sample, score, text
+from residency.run.rundir import identity
+from residency.run.seen import as_seen, attempt_end
 
 LOG_TAIL = 4000
 """Bytes of the log of a stage that did not end well."""
@@ -89,13 +91,14 @@ class _Reader:
         except OSError:
             return ""
 
-    def tail(self, path: Path, size: int) -> str:
-        """The last bytes of a file, from the start of a line."""
+    def tail(self, path: Path, size: int, end: int | None = None) -> str:
+        """The last bytes of a file, or of its first `end` bytes, from the start of a line."""
         try:
             with path.open("rb") as stream:
-                length = stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, length - size))
-                found = stream.read().decode("utf-8", errors="replace")
+                length = stream.seek(0, os.SEEK_END) if end is None else end
+                start = max(0, length - size)
+                stream.seek(start)
+                found = stream.read(length - start).decode("utf-8", errors="replace")
         except OSError:
             return ""
         return found.split("\n", 1)[-1] if length > size else found
@@ -152,7 +155,9 @@ def _entries(raw: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:
 def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: bool) -> StageRecord:
     name = text(entry.get("name"))
     folder = _folder(entry, run_dir)
-    state = reader.json(folder / "state.json") if folder else {}
+    current = reader.json(folder / "state.json") if folder else {}
+    saw = _mapping(entry.get("saw"))
+    state, since = as_seen(None if entry.get("reused") else saw, current, identity(run_dir))
     error = state.get("error") or entry.get("error")
     error = error if isinstance(error, dict) else {"message": text(error)}
     listed = text(entry.get("status"))
@@ -178,6 +183,7 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: b
         started=text(state.get("started")),
         ended=text(state.get("ended")),
         attempts=integer(state.get("attempts")),
+        since=since,
         resumed_from=text(state.get("resumed_from")),
         error=text(error.get("message")),
         hint=text(error.get("hint")),
@@ -191,17 +197,25 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: b
         record.seconds = record.seconds or None
     # A stage that was not run in this run shows nothing of what an older run left there.
     if folder and status not in ("waiting", "skipped"):
-        _contents(record, folder, reader)
+        # Begun anew by another run, its steps are not this one's.
+        upto = integer(saw.get("step")) if current.get("resumed_from") else None
+        _contents(record, folder, reader, upto=upto)
     return record
 
 
-def _contents(record: StageRecord, folder: Path, reader: _Reader) -> None:
-    """What lies in the stage's folder."""
+def _contents(record: StageRecord, folder: Path, reader: _Reader, *, upto: int | None) -> None:
+    """What lies in the stage's folder, less what another run has added since this one's step `upto`."""
     outputs = folder / "outputs"
     record.config = reader.yaml(folder / "stage.yaml")
     commands = reader.text(folder / "command.txt").splitlines()
     record.command = "\n".join(line for line in commands if not line.startswith("#")).strip()
     record.curve = _curve(reader.rows(folder / "metrics.jsonl"))
+    if record.status in ("failed", "interrupted", "running"):
+        end = attempt_end(folder / "log.txt", record.attempts or 0) if record.since else None
+        record.log_tail = reader.tail(folder / "log.txt", LOG_TAIL, end)
+    if record.since:
+        record.curve = [row for row in record.curve if row["step"] <= (upto or 0)]
+        return
     results = reader.json(outputs / "results.json")
     listed = results.get("scores")
     figures = listed if isinstance(listed, list) else []
@@ -213,8 +227,6 @@ def _contents(record: StageRecord, folder: Path, reader: _Reader) -> None:
         record.samples = [sample(row, position) for position, row in enumerate(rows)]
     made = reader.json(outputs / "report.json")
     record.funnels, record.files = read_funnels(made), read_files(made)
-    if record.status in ("failed", "interrupted", "running"):
-        record.log_tail = reader.tail(folder / "log.txt", LOG_TAIL)
 
 
 def _curve(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -55,6 +55,8 @@ class StageRecord:
     started: str = ""
     ended: str = ""
     attempts: int | None = None
+    since: str = ""
+    """What another run has made of it since: `finished later by NAME/ID`."""
     resumed_from: str = ""
     error: str = ""
     hint: str = ""

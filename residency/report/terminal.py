@@ -81,17 +81,21 @@ def counted(progress: Progress) -> str:
 class PlainView:
     """One line per change of state, and a line of progress every 10 s or 5 %, whichever is later.
 
+    A stage whose steps go on is heard of every minute, however small their share.
     Each line has the time and the stage in brackets: `grep '\\[sft\\]'` finds a stage's lines.
     """
 
     SECONDS = 10.0
     SHARE = 0.05
+    LONGEST = 60.0
+    """Seconds after which any step is worth a line."""
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
         self._started: dict[str, float] = {}
-        self._said: dict[str, tuple[float, float]] = {}
+        self._said: dict[str, tuple[float, float, int | None]] = {}
+        """Stage → when a line was written last, the share and the step at the time."""
         self._paces: dict[str, Pace] = {}
 
     def _write(self, text: str) -> None:
@@ -130,15 +134,18 @@ class PlainView:
         share = (progress.step or 0) / progress.total if progress.total else 0.0
         now = self._clock()
         if name not in self._said:
-            self._said[name] = (now, share)
+            self._said[name] = (now, share, progress.step)
             return
-        then, before = self._said[name]
+        then, before, step = self._said[name]
         ended = share >= 1 > before
-        if not ended and (now - then < self.SECONDS or (progress.total and share - before < self.SHARE)):
+        little = progress.total and share - before < self.SHARE
+        if little and now - then >= self.LONGEST and progress.step != step:
+            little = False
+        if not ended and (now - then < self.SECONDS or little):
             return
         parts = [counted(progress) or progress.message]
         if progress.total:
-            parts[0] += f" ({share:.0%})"
+            parts[0] += f" ({share:.0%})" if share >= 0.01 else f" ({share:.1%})"
         parts.append(metrics_text(progress))
         if pace.rate:
             parts.append(wording.rate(pace.rate, progress.unit))
@@ -147,7 +154,7 @@ class PlainView:
             parts.append(f"{wording.duration(left)} left")
         said = " · ".join(part for part in parts if part)
         if said:
-            self._said[name] = (now, share)
+            self._said[name] = (now, share, progress.step)
             self._write(f"[{name}] {said}")
 
     def line(self, name: str, text: str) -> None:

@@ -8,7 +8,7 @@ there is nothing to say.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from residency.processing import Row
@@ -109,6 +109,14 @@ def to_format(row: Row, format: str) -> Row:
     if format == "openai":
         return {"messages": messages, "tools": tools, **rest}
     raise ValueError(format)
+
+
+def fields_of(format: str, fields: Collection[str]) -> set[str]:
+    """Every field that `to_format` can give from rows of these fields."""
+    if format == "rows":
+        return set(fields)
+    columns = {**(entry(format) or {})["columns"]}
+    return {*fields, *columns.values()}
 
 
 _OWN = ("instruction", "input", "output", "system", "history", "conversations", "messages", "tools")

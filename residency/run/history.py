@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from residency import files
 from residency.run import lock, rundir, state
 from residency.run.rundir import RunRecord, StageRecord
+from residency.run.seen import as_seen
 from residency.run.state import State
 
 _HEADLINES = ("accuracy", "exact_match", "acc", "f1", "score", "reward", "eval_loss", "train_loss", "loss")
@@ -36,13 +37,25 @@ class PastRun:
         return link.resolve() if link.is_dir() else self.runs / stage.folder
 
     def state(self, stage: StageRecord) -> State | None:
-        """The state of a stage, or None when it has none that can be read."""
+        """The state of a stage as this run saw it, or None when it has none that can be read."""
+        return self._seen(stage)[0]
+
+    def since(self, stage: StageRecord) -> str:
+        """What another run has made of a stage since: `finished later by NAME/ID`, or nothing."""
+        return self._seen(stage)[1]
+
+    def _seen(self, stage: StageRecord) -> tuple[State | None, str]:
         if stage.status in ("waiting", "skipped"):
-            return None
+            return None, ""
         try:
-            return state.load(self.stage_folder(stage))
+            current = state.load(self.stage_folder(stage))
         except state.Unreadable:
-            return None
+            return None, ""
+        if current is None:
+            return None, ""
+        found, since = as_seen(stage.saw, asdict(current), rundir.identity(self.folder))
+        known = {field.name for field in fields(State)}
+        return State(**{key: value for key, value in found.items() if key in known}), since
 
     def lock(self) -> dict[str, Any]:
         """recipe.lock.yaml; empty where it cannot be read."""

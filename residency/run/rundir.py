@@ -40,6 +40,8 @@ class StageRecord:
     reason: str = ""
     seconds: float = 0.0
     """Wall time in this run; of a reused stage, the time that it took when it was done."""
+    saw: dict[str, Any] | None = None
+    """Its state when this run looked last (`residency.run.seen`); another may go on with it."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,11 @@ def load(folder: Path) -> RunRecord | None:
 def _take(kind: Any, raw: dict[str, Any]) -> Any:
     known = {f.name for f in fields(kind)}
     return kind(**{key: value for key, value in raw.items() if key in known})
+
+
+def identity(run_dir: Path) -> str:
+    """What a run is called wherever another is spoken of: `name/id`, which `find` takes."""
+    return f"{run_dir.parent.name}/{run_dir.name}"
 
 
 def folder_name(name: str) -> str:

@@ -25,6 +25,8 @@ from residency.run.view import View
 
 WAIT_SECONDS = 0.1
 """Longest sleep between two looks at what is running."""
+RECORD_SECONDS = 5.0
+"""How often run.json takes down how far the stages are, lest SIGKILL lose it."""
 _OVER = ("done", "skipped")
 
 
@@ -85,7 +87,8 @@ def execute(
         executor.check(ahead)
     try:
         run_dir = rundir.create(runs, plan.recipe.name, dry_run=dry_run)
-        run = _Run(plan, runs, run_dir, view, Context(executor, view, redactor, environ), command, parallel)
+        context = Context(executor, view, redactor, environ, rundir.identity(run_dir))
+        run = _Run(plan, runs, run_dir, view, context, command, parallel)
         return run.write_only() if dry_run else run.go()
     except OSError as error:
         raise from_os(error, f"the run of {plan.recipe.name} cannot be recorded") from error
@@ -128,7 +131,7 @@ class _Run:
         self.active: dict[str, StageRun] = {}
         self.error: ResidencyError | None = None
         self.stopping = False
-        self.began = time.monotonic()
+        self.began = self.recorded = time.monotonic()
         redact = context.redactor
         pid = os.getpid()
         self.record = RunRecord(
@@ -239,10 +242,23 @@ class _Run:
             if not self.active:
                 return
             self._wait()
+            self._record_progress()
             for name, run in list(self.active.items()):
                 ended = run.poll()
                 if ended is not None:
                     self._ended(name, run, ended)
+
+    def _record_progress(self) -> None:
+        if time.monotonic() - self.recorded >= RECORD_SECONDS:
+            self.recorded = time.monotonic()
+            for name, run in self.active.items():
+                self._take_down(name, run)
+            self.record.save(self.run_dir)
+
+    def _take_down(self, name: str, run: StageRun) -> None:
+        """What the run's record says of a stage that it has begun."""
+        record = self.records[name]
+        record.seconds, record.saw = round(run.seconds, 3), run.seen()
 
     def _start_ready(self) -> None:
         for stage in self.plan.stages:
@@ -277,13 +293,15 @@ class _Run:
             return
         elif run.state is not None and run.state.resumed_from:
             self.view.message(f"stage {stage.name} goes on from {run.state.resumed_from}")
+        if ended is None:
+            self._take_down(stage.name, run)
         self.record.save(self.run_dir)
 
     def _ended(self, name: str, run: StageRun, ended: str) -> None:
         stage = run.stage
         self._release(stage)
-        record = self.records[name]
-        record.status, record.seconds = ended, round(run.seconds, 3)
+        self.records[name].status = ended
+        self._take_down(name, run)
         if run.error is not None and self.error is None:
             self.error = run.error
         self.record.save(self.run_dir)
@@ -330,7 +348,7 @@ class _Run:
         for name, run in list(self.active.items()):
             run.abandon("interrupted" if status == "interrupted" else "failed", error)
             self.records[name].status = status
-            self.records[name].seconds = round(run.seconds, 3)
+            self._take_down(name, run)
             self.view.stage(name, status)
             self._release(run.stage)
 

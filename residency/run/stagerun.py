@@ -21,6 +21,7 @@ from residency.run.logs import Follower, tail
 from residency.run.metrics import FILE as METRICS
 from residency.run.metrics import MetricsFile
 from residency.run.redact import Redactor, secret_names
+from residency.run.seen import snapshot
 from residency.run.state import State
 from residency.run.view import View
 
@@ -42,6 +43,8 @@ class Context:
     view: View
     redactor: Redactor
     environ: Mapping[str, str]
+    run: str = ""
+    """The run, `name/id`."""
 
 
 class StageRun:
@@ -60,6 +63,8 @@ class StageRun:
         self._asked_to_stop = False
         self._stalled: str | None = None
         self._warned: set[str] = set()
+        self._earlier = 0.0
+        self._last_progress = Progress()
 
     @property
     def folder(self) -> Path:
@@ -103,7 +108,6 @@ class StageRun:
         self._earlier = self.state.seconds
         self._next_progress = self._next_log = self._began
         self._last_log: object = None
-        self._last_progress = Progress()
         if resumed is not None and stage.engine.finished(stage.job):
             # Cut off between its last step and its verification: there is nothing left to run.
             self._take_metrics()
@@ -143,6 +147,7 @@ class StageRun:
             seconds=previous.seconds if previous else 0.0,
             attempts=(previous.attempts if previous else 0) + 1,
             resumed_from=resumed,
+            run=self._context.run,
         )
 
     def _head(self, log: Path) -> int:
@@ -172,6 +177,14 @@ class StageRun:
             log=self.folder / stagefiles.LOG,
             lock=self._claim.fd,
         )
+
+    def seen(self) -> dict[str, Any] | None:
+        """What the run's record keeps of the stage; None before it has begun."""
+        if self.state is None:
+            return None
+        if self._running is not None:
+            self.state.seconds = round(self._earlier + self.seconds, 3)
+        return snapshot(self.state, self._last_progress)
 
     # ---- watch
 

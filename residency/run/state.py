@@ -42,6 +42,8 @@ class State:
     seconds: float = 0.0
     """Wall time over all attempts."""
     attempts: int = 0
+    run: str = ""
+    """The run that made the last attempt, `name/id`."""
     resumed_from: str | None = None
     """What the last attempt went on from: `checkpoint-40`."""
     pid: int | None = None

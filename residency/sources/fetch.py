@@ -10,7 +10,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from residency import __version__
-from residency.errors import Missing, RecipeInvalid, StageFailed
+from residency.errors import Missing, RecipeInvalid
 from residency.files import sha256_tree
 from residency.sources.archives import MemberMissing, extract
 from residency.sources.cache import Cache, key_of
@@ -39,6 +39,10 @@ class Fetched:
     from_: From
 
 
+class WrongContent(Missing):
+    """A file is there and is not the one that the recipe means, which so is still missing."""
+
+
 def fetch(
     source_: Mapping[str, Any],
     *,
@@ -65,7 +69,8 @@ def fetch(
     Raises:
         RecipeInvalid: The entry is wrong.
         Missing: It is not there, or cannot be fetched.
-        StageFailed: Its hash or size is not the one given, or the archive is not sound.
+        WrongContent: What is there, or came, has not the hash or the size that the recipe gives.
+        StageFailed: The archive is not sound.
     """
     wanted = source(source_)
     tell = report or (lambda text: None)
@@ -79,7 +84,7 @@ def fetch(
         tell(f"{error.message}; looking in the sdist")
         try:
             return _fetch(replace(wanted, kind="sdist"), *where)
-        except MemberMissing:
+        except (MemberMissing, WrongContent):
             raise
         except Missing:
             raise error from None
@@ -115,16 +120,16 @@ def _fetch(
 
 
 def _verify(wanted: Source, path: Path, sha256: str, size: int) -> None:
-    """Raise StageFailed unless the file is the one that the recipe means."""
+    """Raise WrongContent unless the file is the one that the recipe means."""
     if wanted.sha256 and sha256 != wanted.sha256:
-        raise StageFailed(
+        raise WrongContent(
             f"{wanted.shown} is not the file that the recipe means: "
             f"sha256 {sha256} came, {wanted.sha256} is expected",
             f"it lies at {path} and was not deleted; "
             "if this is the right one, write its sha256 into the recipe",
         )
     if wanted.bytes and size != wanted.bytes:
-        raise StageFailed(
+        raise WrongContent(
             f"{wanted.shown} has {size} bytes where the recipe says {wanted.bytes}", f"it lies at {path}"
         )
 
@@ -252,7 +257,7 @@ def _from_index(wanted: Source, store: Cache, key: str, part: Path, tell: Callab
         if about["sha256"] in (None, sha256):
             break
         if again or not about["resumed"]:
-            raise StageFailed(
+            raise WrongContent(
                 f"{about['name']} is not what the package index says: "
                 f"sha256 {sha256} came, {about['sha256']} is expected",
                 f"it lies at {part} and was not deleted",

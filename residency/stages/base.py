@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from residency.engines.base import CheckContext, Engine
 from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.dotted_probe import Answer
 from residency.recipe.model import Recipe
 
 
@@ -47,6 +48,15 @@ class StageKind(ABC):
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """Add what the schema cannot say of this kind. The engine's rules are checked apart."""
+
+    def check_functions(self, recipe: Recipe, answers: Mapping[str, Answer], found: Diagnostics) -> None:
+        """Add what shows only once the recipe's functions have been looked at.
+
+        Args:
+            recipe: The recipe.
+            answers: Dotted path → what is known of it (`residency.recipe.dotted_probe.probe`).
+            found: Takes the diagnostics.
+        """
 
     @abstractmethod
     def engine(self, config: Mapping[str, Any]) -> Engine:

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from residency.engines.base import CheckContext, Engine
-from residency.engines.processors import registry
+from residency.engines.processors import fields, registry
 from residency.engines.processors.engine import ENGINE
 from residency.engines.processors.spec import Dataset, as_list, dataset, datasets, in_order
 from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.dotted_probe import Answer
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Mapping as Tree
 from residency.recipe.nodes import Node, Scalar, Sequence, Span, plain
@@ -51,6 +52,10 @@ class Data(StageKind):
         if isinstance(tree, Tree):
             names = set(sources.entries) if isinstance(sources, Tree) else set()
             _check_datasets(tree, names, recipe.folder, context.project, found)
+
+    def check_functions(self, recipe: Recipe, answers: Mapping[str, Answer], found: Diagnostics) -> None:
+        """Fields that the recipe names and no row can have."""
+        fields.check(recipe, answers, found)
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
         """Our own."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from residency.engines.base import CheckContext, Engine
-from residency.engines.verl import places, values
+from residency.engines.verl import places, tree
 from residency.engines.verl.engine import ENGINE
 from residency.errors import ResidencyError
 from residency.recipe.diagnostics import Diagnostics
@@ -58,7 +58,7 @@ class Rlvr(StageKind):
         from residency.rewards import datasets
 
         starts = places.roots(recipe_folder, project)
-        flat = values.block(config)
+        flat = tree.values(config.get("verl") or {})
         files: list[Path] = []
         ignore = ["resources.cpus", "checkpoints", "rollouts", *(f"verl.{key}" for key in NO_EFFECT)]
         versions: dict[str, str] = {}

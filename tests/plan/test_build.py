@@ -221,6 +221,37 @@ def test_a_stage_that_will_not_fit_is_warned_about(pipeline: dict[str, Recipe], 
 
 
 @pytest.mark.parametrize(
+    ("kind", "counted"), [("sft", [0, 1, 4]), ("evaluate", [0, 1, 1]), ("data", [0, 0, 0])]
+)
+def test_how_many_gpus_count(kind: str, counted: list[int]) -> None:
+    assert [building._counted(gpus, kind) for gpus in (0, 1, 4)] == counted
+
+
+def test_training_on_another_number_of_gpus_is_another_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from residency.plan.check import check
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "kind: sft\ndataset: example_alpaca\nllamafactory:\n"
+        "  {model_name_or_path: o/m, template: llama3, stage: sft, do_train: true}\n"
+    )
+
+    def key(gpus: int, *overrides: str) -> str:
+        monkeypatch.setattr(building.machine, "gpu_count", lambda: gpus)
+        checked = check(path, overrides=overrides)
+        assert checked.recipe is not None
+        hashes = FileHashes(tmp_path / "h.json")
+        made = build(checked.recipe, checked.stages, store=FakeStore(tmp_path), hashes=hashes)
+        return made.stages[0].fingerprint
+
+    assert key(4) != key(1)
+    assert key(4) == key(8, "resources.gpus=4")
+    assert key(0) == key(4, "resources.gpus=0")
+
+
+@pytest.mark.parametrize(
     ("config", "kind", "gpus"),
     [
         ({}, "sft", 4),

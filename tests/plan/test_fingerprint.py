@@ -19,6 +19,7 @@ def parts(config: dict[str, Any], folder: Path, **given: Any) -> dict[str, str]:
         hashes=FileHashes(folder / "hashes.json"),
         recipe_folder=folder,
         roots=(folder,),
+        gpus=given.pop("gpus", 0),
     )
 
 
@@ -66,6 +67,19 @@ def test_differences_are_said_in_words() -> None:
     assert "learning_rate changed: 0.0001 → 0.0002" in said
     assert "train.jsonl changed" in said
     assert fp.difference(old, old) == ""
+
+
+def test_the_gpus_that_are_used_count_not_those_asked_for(tmp_path: Path) -> None:
+    def of(gpus: int, **asked: Any) -> dict[str, str]:
+        return parts({"llamafactory": {"lr": 1}, **asked}, tmp_path, gpus=gpus)
+
+    assert of(0) == of(0, resources={"gpus": 4})
+    assert of(4) == of(4, resources={"gpus": 4})
+    assert fp.fingerprint(of(4)) != fp.fingerprint(of(0))
+    assert fp.difference(of(0), of(4)) == "4 GPUs instead of the CPU"
+    assert fp.difference(of(4), of(1)) == "1 GPU instead of 4 GPUs"
+    assert fp.difference(of(4), of(0)) == "the CPU instead of 4 GPUs"
+    assert fp.difference(of(4), of(4)) == ""
 
 
 def test_a_secret_is_in_no_part(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_later_profiles_win(
     assert "profiles" not in loaded.config
     assert "params" not in loaded.config
     assert loaded.recipe is not None
-    assert loaded.recipe.profiles == ("smoke", "tiny", "none")
+    assert tuple(loaded.recipe.profiles) == ("smoke", "tiny", "none")
 
 
 def test_profiles_come_down_from_what_is_extended(load_files: Load) -> None:

@@ -78,6 +78,20 @@ def test_plain_progress_is_at_most_every_ten_seconds_and_five_percent() -> None:
     assert plain_lines(stream) == [f"[data] row {second}" for second in (10, 20, 30, 40, 50)]
 
 
+def test_plain_progress_of_a_long_training_is_at_least_every_minute() -> None:
+    stream, clock = io.StringIO(), Clock()
+    view = PlainView(stream, clock)
+    view.stage("sft", "running")
+    for second in range(0, 3601, 1):
+        clock.now = 1000 + second
+        # A step takes 20 s, of 10,000; from the 50th minute on it makes none.
+        view.progress("sft", Progress(min(second, 3000) // 20, 10_000), float(second))
+    lines = [line for line in plain_lines(stream) if "steps" in line]
+    assert len(lines) == 50
+    assert lines[0].startswith("[sft] 3/10,000 steps (0.0%) · 20 s/step")
+    assert lines[-1].startswith("[sft] 150/10,000 steps (2%)")
+
+
 def test_a_pipe_that_closes_does_not_end_the_run() -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:

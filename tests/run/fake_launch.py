@@ -11,7 +11,7 @@ from fake_engine import make_plan  # noqa: E402
 
 from residency.engines.base import Progress  # noqa: E402
 from residency.errors import ResidencyError  # noqa: E402
-from residency.run import stagerun  # noqa: E402
+from residency.run import runner, stagerun  # noqa: E402
 from residency.run.runner import execute  # noqa: E402
 from residency.run.view import SilentView  # noqa: E402
 
@@ -28,7 +28,7 @@ class Talking(SilentView):
 
 
 if __name__ == "__main__":
-    stagerun.PROGRESS_SECONDS = 0.1
+    stagerun.PROGRESS_SECONDS = runner.RECORD_SECONDS = 0.1
     runs = Path(sys.argv[1])
     try:
         plan = make_plan(runs, json.loads(sys.argv[2]))

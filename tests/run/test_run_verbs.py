@@ -46,12 +46,15 @@ def test_no_runs(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
         call(show, "x")
 
 
-def test_runs_lists_the_newest_first(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
+def test_runs_lists_the_newest_first(
+    capsys: pytest.CaptureFixture[str], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from residency.cli import runs as verb
 
     make(runs, {"a": {"steps": 2}})
     make(runs, {"a": {"steps": 2}, "b": {"steps": 4, "crash_at": 2}})
     make(runs, {"a": {"steps": 4}}, name="other")
+    monkeypatch.setenv("COLUMNS", "120")
     assert call(verb) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["started", "recipe", "run", "status", "took", "stages", "result"]
@@ -65,6 +68,31 @@ def test_runs_lists_the_newest_first(capsys: pytest.CaptureFixture[str], runs: P
     assert [(row["name"], row["status"]) for row in rows] == [("demo", "failed"), ("demo", "done")]
     assert call(verb, "-n", "1") == 0
     assert "… and 2 older" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [None, 140, 79, 60, 46, 20])
+def test_runs_fit_the_terminal(
+    width: int | None, capsys: pytest.CaptureFixture[str], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from residency.cli import runs as verb
+
+    run = make(
+        runs, {"a_stage_of_a_long_name": {"steps": 2}}, name="a-recipe-with-a-rather-long-name"
+    ).run_dir
+    if width is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(width))
+    assert call(verb) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert max(len(head), len(line)) <= max(width or 80, 44), "the id, the status and some of the name stay"
+    assert run.name in line
+    assert "done" in line
+    if width is None or width >= 79:
+        assert line.endswith("loss 0.5")
+        assert ("…" in line) == (width != 140)
+    if width == 140:
+        assert "a-recipe-with-a-rather-long-name" in line
 
 
 def test_show(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
@@ -95,7 +123,7 @@ def test_what_a_later_run_finished_is_not_the_earlier_one_s(
     first = make(runs, stages).run_dir
     make(runs, stages)
     assert call(show, str(first)) == 0
-    assert "finished by a later run" in capsys.readouterr().out
+    assert "finished later by demo/" in capsys.readouterr().out
     assert history.load(first).headline() == ""
     assert history.load(rundir.find(runs, "demo")).headline() == "a: loss 0.25"
 

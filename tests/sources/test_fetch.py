@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from residency.errors import Missing, RecipeInvalid, StageFailed
+from residency.errors import EXIT_MISSING, Missing, RecipeInvalid
+from residency.files import sha256_file
 from residency.sources import fetch
+from residency.sources.fetch import WrongContent
 from residency.sources.spec import problems, redact, scheme
 
 URL = "https://data.example.org/set/v1/rows.jsonl"
@@ -43,9 +45,16 @@ def test_a_mirror_is_all_there_is(tmp_path: Path) -> None:
     place.write_text("{}\n")
     found = get({"url": URL}, tmp_path, mirror)
     assert (found.path, found.from_) == (place, "mirror")
-    with pytest.raises(StageFailed, match="0000 is expected"):
+    with pytest.raises(
+        WrongContent, match=f"sha256 {sha256_file(place)} came, {'0' * 64} is expected"
+    ) as error:
         get({"url": URL, "sha256": "0" * 64}, tmp_path, mirror)
+    assert str(place) in str(error.value.hint)
     assert place.exists()
+    with pytest.raises(WrongContent, match="3 bytes where the recipe says 4"):
+        get({"url": URL, "bytes": 4}, tmp_path, mirror)
+    # The file that is needed is not there, whatever else is.
+    assert error.value.exit_code == EXIT_MISSING
 
 
 def test_a_mirror_with_the_query_in_the_name(tmp_path: Path) -> None:
@@ -223,11 +232,9 @@ def test_an_index_that_cannot_be_reached(
 
 
 def test_the_hash_chooses_the_file(index: Path, tmp_path: Path) -> None:
-    from residency.files import sha256_file
-
     sdist(index, tmp_path / "was-run")
     wrong = "0" * 64
-    with pytest.raises(StageFailed, match=wrong):
+    with pytest.raises(WrongContent, match=wrong):
         get({"url": "pypi:some-pkg==1.0", "sha256": wrong}, tmp_path)
     wheel = sha256_file(index / "some_pkg-1.0-py3-none-any.whl")
     assert get({"url": "pypi:some-pkg==1.0", "sha256": wheel}, tmp_path).sha256 == wheel

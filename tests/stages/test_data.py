@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from residency.errors import StageFailed
+from residency.errors import EXIT_MISSING, StageFailed
 from residency.stages.data import KIND
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -225,6 +225,15 @@ def failed(case: Case) -> tuple[str, str]:
     assert "Traceback" not in done.stdout + done.stderr
     message, hint = KIND.engine(case.config).explain_failure(case.job, done.stdout)
     return message, hint or ""
+
+
+def test_a_source_of_another_hash_is_a_source_that_is_missing(case: Case) -> None:
+    wrong = "0" * 64
+    case.config["sources"]["raw"]["sha256"] = wrong
+    message, hint = failed(case)
+    assert case.run().returncode == EXIT_MISSING
+    assert f"{wrong} is expected" in message
+    assert "was not deleted" in hint
 
 
 def test_a_dataset_without_rows_fails_and_says_where_they_went(case: Case) -> None:

@@ -96,6 +96,41 @@ def _length(view: View, key: str, path: Path) -> None:
         view.warn("unusual-value", message, view.place("cutoff_len"), f"set `cutoff_len: {most}` or less")
 
 
+def foreign_code(view: View) -> None:
+    """`trust_remote_code` runs what comes with the model: said, for examples carry it along.
+
+    Not said for a model of an earlier stage, for a folder here whose configuration calls for no
+    code of its own (`auto_map`), or after `--trust MODEL`.
+    """
+    if not view.on("trust_remote_code"):
+        return
+    named = [str(value) for key in MODELS if known(value := view.get(key))]
+    asking = [name for name in named if name not in view.context.trust and _may_bring_code(view.find(name))]
+    if asking:
+        view.warn(
+            "untrusted",
+            f"`trust_remote_code` lets code run that comes with {' and '.join(asking)}",
+            view.place("trust_remote_code"),
+            "few models need it: leave it out, or add "
+            + " ".join(f"`--trust {name}`" for name in asking)
+            + " to the command line if you trust the code",
+        )
+
+
+def _may_bring_code(folder: Path | None) -> bool:
+    """True for a model on a hub, and for a folder whose configuration names code."""
+    if folder is None:
+        return True
+    for name in ("config.json", "tokenizer_config.json"):
+        try:
+            text = (folder / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if '"auto_map"' in text:
+            return True
+    return False
+
+
 def resume(view: View) -> None:
     """The checkpoint to go on from is there."""
     node = view.block.get("resume_from_checkpoint")
@@ -135,4 +170,4 @@ def _ours(path: Path, name: str) -> bool:
     return isinstance(marker, dict) and name in (marker.get("recipe"), marker.get("name"))
 
 
-RULES: tuple[Callable[[View], None], ...] = (models, resume, output_dir)
+RULES: tuple[Callable[[View], None], ...] = (models, foreign_code, resume, output_dir)

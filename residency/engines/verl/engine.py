@@ -28,6 +28,7 @@ from residency.engines.verl import (
     settings,
     tools,
     training,
+    tree,
 )
 from residency.errors import StageFailed
 from residency.files import read_json
@@ -68,7 +69,7 @@ class Verl(Engine):
 
     def _stage(self, job: Job, made: settings.Settings, env: Mapping[str, str]) -> dict[str, Any]:
         config, flat = dict(job.config), made.flat
-        defaults = hardware.VERL_DEFAULTS
+        defaults = tree.defaults()
         saved = config.get("checkpoints") or {}
         mirror = saved.get("mirror")
         if mirror:
@@ -93,6 +94,7 @@ class Verl(Engine):
             "epochs": flat.get("trainer.total_epochs", defaults["trainer.total_epochs"]),
             "steps": flat.get("trainer.total_training_steps"),
             "max_prompt_length": flat.get("data.max_prompt_length", defaults["data.max_prompt_length"]),
+            "removed": made.removed,
             "resume_path": flat.get("trainer.resume_mode") == "resume_path",
             "mirror": mirror,
             "rewards": rewards,
@@ -113,6 +115,8 @@ class Verl(Engine):
         }
         if made.hardware == "cpu":
             env |= hardware.cpu_env(threads=job.threads, ranks=made.ranks)
+        else:
+            env |= hardware.gpu_env(given=made.flat)
         models = [made.flat.get(key) for key in places.PATH_KEYS]
         if all(Path(str(name)).is_absolute() for name in models if name):
             env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -184,7 +188,7 @@ def _expected(job: Job) -> int | None:
     report = read_json(job.folder / places.DATA / "report.json")
     if report is None:
         return None
-    flat = {**hardware.VERL_DEFAULTS, **settings.build(job).flat}
+    flat = {**tree.defaults(), **settings.build(job).flat}
     stage = {
         "batch": flat["data.train_batch_size"],
         "epochs": flat["trainer.total_epochs"],

@@ -82,10 +82,6 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
         lambda m: ("a port that verl chose is taken", "run the same command again: another is chosen"),
     ),
     (
-        re.compile(r"No module named '([\w.]+)'"),
-        lambda m: (f"the Python package {m[1]} is not installed", "make install"),
-    ),
-    (
         re.compile(r"(?:Key|ConfigKeyError|ConfigAttributeError)[^\n]*'?([\w.]+)'? is not in struct"),
         lambda m: (f"verl has no key {m[1]}", "correct it in the recipe's `verl:` block"),
     ),
@@ -105,4 +101,6 @@ def explain(text: str) -> tuple[str, str | None]:
             return sentence(match)
     if said:
         return said[-1], hints[-1] if hints else None
+    if missing := re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", plain, re.MULTILINE):
+        return f"the Python package {missing[1]} is not installed", "make install"
     return log.last_error(plain) or log.last_line(plain) or "it printed nothing", None

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 ROLLOUT = "transformers"
 """The rollout of driver/rollout.py, by its name in verl's registry."""
 PLUGIN = "residency.engines.verl.driver.platform"
+ROLLOUT_PLUGIN = "residency.engines.verl.driver.rollout"
+"""What a GPU run with that rollout loads in the place of PLUGIN."""
 
 VERL_DEFAULTS: dict[str, Any] = {
     "data.train_batch_size": 1024,
@@ -22,6 +25,9 @@ VERL_DEFAULTS: dict[str, Any] = {
     "actor_rollout_ref.rollout.n": 1,
 }
 """verl's own defaults, of the keys that the launcher reckons with."""
+
+_MODEL = "actor_rollout_ref.model"
+_ROLLOUT = "actor_rollout_ref.rollout"
 
 
 @dataclass(slots=True)
@@ -34,66 +40,126 @@ class Profile:
     """Keys that cannot be otherwise on this hardware."""
     notes: list[str] = field(default_factory=list)
     """What the user should know: shown by `plan`."""
+    why: dict[str, str] = field(default_factory=dict)
+    """Each key of `defaults` and `forced` → why it is set, in a few words."""
+
+    def default(self, key: str, value: Any, why: str) -> None:
+        """Set a key that the recipe may set otherwise."""
+        self.defaults[key], self.why[key] = value, why
+
+    def force(self, key: str, value: Any, why: str) -> None:
+        """Set a key that cannot be otherwise."""
+        self.forced[key], self.why[key] = value, why
+
+
+def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX, or Arm's BF16.
+
+    Elsewhere bfloat16 is emulated, and slower than float32. False where it cannot be told.
+    """
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(value.split())
+    return False
 
 
 def cpu_settings(*, threads: int, ranks: int, given: Mapping[str, Any]) -> Profile:
-    """verl on a CPU."""
-    dtype = {"param_dtype": "fp32", "reduce_dtype": "fp32"}
-    defaults: dict[str, Any] = {
-        "data.dataloader_num_workers": 0,
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu": 8,
-        "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu": 8,
-        "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu": 8,
-        "critic.ppo_micro_batch_size_per_gpu": 8,
-        "actor_rollout_ref.model.enable_gradient_checkpointing": False,
-        "critic.model.enable_gradient_checkpointing": False,
-    }
-    forced: dict[str, Any] = {
-        "trainer.device": "cpu",
-        "trainer.nnodes": 1,
-        "trainer.n_gpus_per_node": ranks,
-        "actor_rollout_ref.model.use_remove_padding": False,
-        "actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
-        "critic.model.use_remove_padding": False,
-        "critic.model.override_config.attn_implementation": "sdpa",
-        "actor_rollout_ref.rollout.name": ROLLOUT,
-        "actor_rollout_ref.rollout.tensor_model_parallel_size": 1,
-        "actor_rollout_ref.rollout.free_cache_engine": False,
-        "actor_rollout_ref.rollout.agent.num_workers": 1,
-        "reward.num_workers": 1,
-        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
-        # Ray hands out devices; on a CPU they stand for ranks.
-        "ray_kwargs.ray_init.num_gpus": ranks,
-        "ray_kwargs.ray_init.num_cpus": 16 + 2 * ranks,
-    }
-    for role in ("actor_rollout_ref.actor", "actor_rollout_ref.ref", "critic"):
-        engine = f"{role}.model.fsdp_config" if role == "critic" else f"{role}.fsdp_config"
-        defaults[f"{engine}.model_dtype"] = "fp32"
-        forced[f"{role}.strategy"] = "fsdp2"
-        forced[f"{engine}.use_torch_compile"] = False
-        forced[f"{engine}.param_offload"] = False
-        for name, value in dtype.items():
-            forced[f"{engine}.mixed_precision.{name}"] = value
-    forced["actor_rollout_ref.actor.fsdp_config.optimizer_offload"] = False
-    forced["critic.model.fsdp_config.optimizer_offload"] = False
-    notes = [
-        f"verl runs on the CPU: FSDP2, fp32, rollouts by transformers, {ranks} rank(s), {threads} threads"
-    ]
-    return Profile(defaults, forced, notes)
+    """verl on a CPU.
+
+    Args:
+        threads: CPU threads that the stage may use.
+        ranks: training processes, over which the model is sharded.
+        given: the recipe's own keys.
+    """
+    profile = Profile()
+    default, force = profile.default, profile.force
+    bf16 = multiplies_bf16()
+    precision = "the CPU multiplies bfloat16" if bf16 else "the CPU has no bfloat16 arithmetic"
+
+    force("trainer.device", "cpu", "ranks run on the CPU")
+    force("trainer.nnodes", 1, "one machine")
+    force("trainer.n_gpus_per_node", ranks, "ranks; verl counts them as GPUs")
+    force("ray_kwargs.ray_init.num_gpus", ranks, "verl asks Ray for a GPU a rank")
+    force("ray_kwargs.ray_init.num_cpus", 16 + 2 * ranks, "what Ray may schedule; most of it waits")
+
+    force(f"{_ROLLOUT}.name", ROLLOUT, "transformers generates, in batches")
+    for split in ("tensor", "pipeline"):
+        force(f"{_ROLLOUT}.{split}_model_parallel_size", 1, "this rollout does not split a model")
+    force(f"{_ROLLOUT}.data_parallel_size", 1, "each rank has a server of its own")
+    default(f"{_ROLLOUT}.dtype", "bfloat16" if bf16 else "float32", precision)
+    force(f"{_ROLLOUT}.agent.num_workers", 1, "one process asks; it mostly waits")
+    force("reward.num_workers", 1, "a process more costs seconds of start-up")
+    default("data.dataloader_num_workers", 0, "questions are small; a process more costs seconds")
+    force("transfer_queue.backend.SimpleStorage.num_data_storage_units", 1, "one machine")
+    if "lora" in str(sorted(given)):
+        force(f"{_MODEL}.lora.merge", True, "the rollout takes whole weights")
+
+    for model in (_MODEL, "critic.model"):
+        force(f"{model}.use_remove_padding", False, "packing needs flash attention, which needs a GPU")
+        force(f"{model}.override_config.attn_implementation", "sdpa", "flash attention needs a GPU")
+        default(f"{model}.enable_gradient_checkpointing", False, "main memory holds the activations")
+    for role, key in (
+        ("actor_rollout_ref.actor", "ppo_micro_batch_size_per_gpu"),
+        ("actor_rollout_ref.ref", "log_prob_micro_batch_size_per_gpu"),
+        ("critic", "ppo_micro_batch_size_per_gpu"),
+    ):
+        engine = "critic.fsdp" if role == "critic" else f"{role}.fsdp_config"
+        default(f"{role}.{key}", 16, "rows in one pass")
+        force(f"{role}.strategy", "fsdp2", "FSDP 1 wants its parameters on a GPU")
+        default(f"{engine}.model_dtype", "fp32", "weights are float32 whatever computes")
+        default(f"{engine}.mixed_precision.param_dtype", "bf16" if bf16 else "fp32", precision)
+        default(f"{engine}.mixed_precision.reduce_dtype", "fp32", "gradients add up in float32")
+        default(f"{engine}.reshard_after_forward", False, "weights are gathered once a pass, not twice")
+        force(f"{engine}.use_torch_compile", False, "compiling needs a compiler and takes minutes")
+        force(f"{engine}.param_offload", False, "everything is in main memory")
+        if role != "actor_rollout_ref.ref":
+            force(f"{engine}.optimizer_offload", False, "everything is in main memory")
+    default(f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu", 16, "rows in one pass")
+
+    profile.notes.append(
+        f"verl runs on the CPU: FSDP2, {'bfloat16 over float32 weights' if bf16 else 'float32'}, "
+        f"rollouts by transformers, {ranks} rank(s), {threads} threads"
+    )
+    return profile
 
 
 def cpu_env(*, threads: int, ranks: int) -> dict[str, str]:
-    """The environment of every process of verl on a CPU."""
+    """The environment of every process of verl on a CPU; Ray hands it on from verl's driver.
+
+    Ray gives an actor one OpenMP thread unless the environment says otherwise. Rollout and training
+    take turns, so that both may use all threads of their rank.
+    """
+    each = str(max(1, threads // ranks))
     return {
         "VERL_PLATFORM": "cpu",
-        "VERL_ENGINE_DEVICE": "cuda",
         "VERL_USE_EXTERNAL_MODULES": PLUGIN,
-        "OMP_NUM_THREADS": str(max(1, threads // ranks)),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": each,
+        "MKL_NUM_THREADS": each,
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin take the time of those that work
+        "TQ_NUM_THREADS": each,  # the queue's own 8 earn a warning a message where there are fewer
+        # Ray wants one entry a rank; CUDA sees no device behind -1.
+        "CUDA_VISIBLE_DEVICES": ",".join(["-1"] * ranks),
     }
 
 
 def gpu_settings(*, gpus: int, given: Mapping[str, Any]) -> Profile:
     """verl as it is; the recipe says which rollout engine and how it is split."""
-    return Profile(defaults={"trainer.n_gpus_per_node": gpus, "trainer.nnodes": 1})
+    profile = Profile()
+    profile.default("trainer.n_gpus_per_node", gpus, "the GPUs of this stage")
+    profile.default("trainer.nnodes", 1, "one machine")
+    if given.get(f"{_ROLLOUT}.name") == ROLLOUT:
+        profile.force(f"{_ROLLOUT}.tensor_model_parallel_size", 1, "this rollout does not split a model")
+        if "lora" in str(sorted(given)):
+            profile.force(f"{_MODEL}.lora.merge", True, "the rollout takes whole weights")
+        profile.notes.append("rollouts by transformers on the GPU: vLLM or SGLang are several times faster")
+    return profile
+
+
+def gpu_env(*, given: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of every process of verl on GPUs."""
+    return {"VERL_USE_EXTERNAL_MODULES": ROLLOUT_PLUGIN} if given.get(f"{_ROLLOUT}.name") == ROLLOUT else {}

@@ -15,9 +15,9 @@ from residency.files import jsonl_rows, read_json
 
 # verl's name → ours; only these are taken, and whatever begins with one of TAKEN.
 RENAMED = {
-    "critic/rewards/mean": "reward",
-    "critic/score/mean": "score",
+    "rewards/total/mean": "reward",
     "rewards/total/std": "reward_std",
+    "critic/rewards/mean": "reward_less_kl",  # what is learnt from: with KL in the reward it differs
     "rewards/zero_variance_groups": "zero_variance_groups",
     "rewards/unavailable": "unavailable",
     "response_length/mean": "response_length",
@@ -122,7 +122,7 @@ def _row(data: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name in RENAMED:
             row[RENAMED[name]] = value
-        elif name.startswith(TAKEN):
+        if name.startswith(TAKEN):
             row[name] = value
     return row
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from residency.engines.verl import moved
 from residency.engines.verl.schema_comments import comments
 from residency.engines.verl.schema_types import Annotations, Types
 
@@ -162,6 +163,12 @@ def build() -> dict[str, Any]:
                 raise SystemExit(f"{OVERLAY.name} speaks of `{dotted}`, which verl does not know")
             target = target["properties"][part]
         target.update(extra)
+    for block, keys in moved.renamed().items():
+        target = schema
+        for part in filter(None, block.split(".")):
+            target = target.get("properties", {}).get(part, {})
+        if "properties" in target:
+            target["x-renamed"] = keys
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"verl {distribution.version}",
@@ -170,7 +177,6 @@ def build() -> dict[str, Any]:
         "x-dotted": True,
         # For editors; the launcher itself follows the dots.
         "patternProperties": {r"[.+~]": {}},
-        "x-renamed": overlay["x-renamed"],
         **schema,
     }
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from residency.engines.base import Job
-from residency.engines.verl import hardware, loggers, places, tools, values
+from residency.engines.verl import hardware, loggers, places, tools, tree
 
 MANAGER = "pkg://residency.engines.verl.driver.bridge"
 GROUPS = ("model_engine",)
@@ -35,26 +35,29 @@ class Settings:
     groups: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     ranks: int = 1
+    removed: list[str] = field(default_factory=list)
+    """Keys that the recipe takes out of verl's tree: `~key`."""
 
     def text(self) -> str:
         """verl.yaml: Hydra lays it over verl's defaults."""
         above = [{f"override {name}": value} for name, value in self.groups.items()]
-        tree = {
+        whole = {
             "hydra": {
                 "searchpath": ["pkg://verl.trainer.config"],
                 "run": {"dir": "."},
                 "output_subdir": None,
             },
             "defaults": ["ppo_trainer", *above, "_self_"],
-            **values.nest(self.flat),
+            **tree.nest(self.flat),
         }
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
 
 
 def build(job: Job) -> Settings:
     """The configuration of a stage. Touches nothing on disk."""
     config = job.config
-    given = values.block(config)
+    written = tree.settings(config.get("verl") or {})
+    given = {name: setting.value for name, setting in written.items() if setting.prefix != "~"}
     groups = {name: given.pop(name) for name in GROUPS if name in given}
     kind = chosen_hardware(config, job.gpus)
     ranks = int(given.get("trainer.n_gpus_per_node") or (job.gpus if kind == "gpu" else 1) or 1)
@@ -73,7 +76,8 @@ def build(job: Job) -> Settings:
     asked = given.get("trainer.logger") or []
     env = {str(name): str(value) for name, value in (config.get("env") or {}).items()}
     flat["trainer.logger"], said = loggers.usable([asked] if isinstance(asked, str) else asked, env)
-    return Settings(flat, kind, groups, notes + said, ranks)
+    removed = [name for name, setting in written.items() if setting.prefix == "~"]
+    return Settings(flat, kind, groups, notes + said, ranks, removed)
 
 
 def chosen_hardware(config: Mapping[str, Any], gpus: int) -> str:
@@ -85,7 +89,7 @@ def chosen_hardware(config: Mapping[str, Any], gpus: int) -> str:
 def _defaults(job: Job) -> dict[str, Any]:
     """What holds unless the recipe says otherwise."""
     config = job.config
-    given = values.block(config)
+    given = tree.values(config.get("verl") or {})
     steps = given.get("trainer.total_training_steps")
     evaluates = bool(config.get("eval_dataset")) or "data.val_files" in given
     found: dict[str, Any] = {
@@ -120,7 +124,7 @@ def _own(job: Job, flat: Mapping[str, Any]) -> dict[str, Any]:
         "reward.reward_manager.name": "Rewards",
         "reward.reward_manager.module.path": MANAGER,
     }
-    if not (config.get("eval_dataset") or "data.val_files" in values.block(config)):
+    if not (config.get("eval_dataset") or "data.val_files" in tree.values(config.get("verl") or {})):
         found |= {"trainer.test_freq": -1, "trainer.val_before_train": False}
     if "every" in saved:
         found["trainer.save_freq"] = saved["every"]

@@ -63,6 +63,7 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
         "--config-name",
         Path(places.CONFIG).stem,
         *_first(stage, last),
+        *(f"~{name}" for name in stage["removed"]),
     ]
     print(" ".join(argv), flush=True)
     before = shm.segments()

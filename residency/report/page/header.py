@@ -90,11 +90,12 @@ def _failure(record: RunRecord) -> Markup | None:
             )
         elif stage.status == "interrupted":
             at = f" at step {stage.curve[-1]['step']}" if stage.curve else ""
+            after = f"It was {stage.since}." if stage.since else "The same command goes on from there."
             notes.append(
                 tag(
                     "p",
                     tag("b", f"{stage.name} was interrupted{at}. "),
-                    "The same command goes on from there.",
+                    after,
                     class_="note bad",
                 )
             )

@@ -63,6 +63,7 @@ def _stage(stage: StageRecord, longest: float) -> list[Child]:
         if share
         else None,
         tag("p", stage.reason, class_="small") if stage.reason else None,
+        tag("p", stage.since, class_="note") if stage.since else None,
         tag("p", stage.error, tag("br"), stage.hint, class_="note bad") if stage.error else None,
         [tag("p", warning, class_="note") for warning in stage.warnings],
         folded("details", _details(stage)) if stage.folder else None,

@@ -196,10 +196,13 @@ CASES = [
     Case("stage: rm", "wrong-dataset", "dataset", False),
     Case("stage: kto", "wrong-dataset", "dataset", False),
     Case("dataset: pairs", "wrong-dataset", "dataset", False),
+    Case("trust_remote_code: true", "untrusted", "trust_remote_code", False, "warning"),
 ]
 
 GOOD = [
     "",
+    "trust_remote_code: false",
+    "model_name_or_path: tied\ntrust_remote_code: true",
     "bf16: true\nuse_cpu: true",
     "val_size: 0.1\neval_strategy: steps\neval_steps: 10",
     "eval_dataset: toy\neval_strategy: epoch",

@@ -63,14 +63,16 @@ def written(text: str) -> str:
 
 @pytest.fixture
 def check(place: Path) -> Check:
-    def run(text: str, *, gpus: int = 0, recipe: str | None = None) -> list[Diagnostic]:
+    def run(
+        text: str, *, gpus: int = 0, recipe: str | None = None, trust: tuple[str, ...] = ()
+    ) -> list[Diagnostic]:
         path = place / "train.yaml"
         path.write_text(recipe or written(text))
         loaded, found = load(path, cwd=place)
         assert loaded is not None
         assert found.ok, [d.message for d in found]
         found = Diagnostics()
-        rules.check(loaded, CheckContext(project=place, cwd=place, gpus=gpus), found)
+        rules.check(loaded, CheckContext(project=place, cwd=place, gpus=gpus, trust=trust), found)
         return list(found)
 
     return run
@@ -137,6 +139,18 @@ def test_a_template_is_asked_for(check: Check) -> None:
     assert (item.code, item.severity, item.span.line) == ("no-template", "warning", 3)
     assert check("", recipe=recipe + "  stage: pt\n") == []
     assert check("", recipe=recipe + "  template:\n") == []
+
+
+def test_code_of_a_model_is_trusted_by_name(check: Check, place: Path) -> None:
+    text = "trust_remote_code: true\nmodel_name_or_path: tied"
+    (place / "tied" / "config.json").write_text('{"auto_map": {"AutoModel": "mine.Model"}}')
+    (item,) = check(text)
+    assert (item.code, item.severity) == ("untrusted", "warning")
+    assert "`--trust tied`" in (item.hint or "")
+    assert check(text, trust=("tied",)) == []
+    (item,) = check("trust_remote_code: true\nstage: dpo\ndataset: pairs\nref_model: o/ref", trust=("o/ref",))
+    assert "org/model" in item.message
+    assert "o/ref" not in item.message
 
 
 def test_output_dir_of_ours_may_be_used(check: Check, place: Path) -> None:

@@ -57,9 +57,7 @@ class Record:
 
     def samples(self, data: Any, keys: Sequence[str], real: Sequence[bool], tokenizer: Any) -> list[Sample]:
         """The step's samples from verl's batch, in its order; padding is left without components."""
-        extra = data["extra_fields"].tolist()
-        infos = data["extra_info"].tolist()
-        uids = data["uid"].tolist()
+        extra, infos, uids = (_plain(data.get(name)) for name in ("extra_fields", "extra_info", "uid"))
         found = []
         for i, key in enumerate(keys):
             info = extra[i].get("reward_extra_info") or {}
@@ -168,6 +166,11 @@ class Record:
     def _write(self, row: Mapping[str, Any]) -> None:
         with self._rollouts.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _plain(values: Any) -> list[Any]:
+    """A column of verl's batch that holds no tensors."""
+    return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
 def figures(name: str, values: Sequence[float]) -> dict[str, float]:

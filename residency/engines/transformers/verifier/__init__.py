@@ -1,0 +1,1 @@
+"""Trains a two-class model with transformers' Trainer: the engine of `kind: verifier`."""

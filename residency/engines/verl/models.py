@@ -1,0 +1,45 @@
+"""What can be told of a model's folder without loading it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """config.json, or nothing where there is none that can be read."""
+    return _json(folder / "config.json")
+
+
+def positions(folder: Path) -> int | None:
+    """The most tokens that the model takes: `max_position_embeddings`, or None when it does not say."""
+    own = config(folder)
+    text = own.get("text_config")
+    for part in (own, text if isinstance(text, dict) else {}):
+        most = part.get("max_position_embeddings")
+        if isinstance(most, int) and most > 0:
+            return most
+    return None
+
+
+def has_chat_template(folder: Path) -> bool:
+    """True when the tokenizer brings a chat template, in one of the places transformers looks in."""
+    if (folder / "chat_template.jinja").is_file() or (folder / "additional_chat_templates").is_dir():
+        return True
+    if _json(folder / "chat_template.json").get("chat_template"):
+        return True
+    return bool(_json(folder / "tokenizer_config.json").get("chat_template"))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """True when the folder holds a tokenizer."""
+    return any((folder / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,1 @@
+"""Reward functions, one module a task; a recipe names them by dotted path: rewards.pubmedqa.answer."""

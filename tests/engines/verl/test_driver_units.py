@@ -1,0 +1,103 @@
+"""The parts of verl's own processes that can be tried without them. They import torch and verl."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+torch = pytest.importorskip("torch")
+
+
+class TestHrpo:
+    def advantages(self, rewards: list[float], groups: list[int], delta: float = 1e-6) -> list[float]:
+        from residency.engines.verl.driver.hrpo import advantages
+
+        found = advantages(torch.tensor(rewards, dtype=torch.float64), groups, delta)
+        return [round(value, 6) for value in found.tolist()]
+
+    def test_relative_to_prompts_of_as_many_hops(self) -> None:
+        # Group 1: mean 0.5, population variance 0.25; group 2: mean 2, variance 1.
+        found = self.advantages([0.0, 1.0, 1.0, 3.0], [1, 1, 2, 2], delta=0.0)
+        assert found == [-1.0, 1.0, -1.0, 1.0]
+
+    def test_alone_in_its_group_it_learns_nothing(self) -> None:
+        assert self.advantages([5.0, 0.0, 1.0], [4, 1, 1], delta=0.0)[0] == 0.0
+
+    def test_equal_rewards_give_zero_and_no_division_by_zero(self) -> None:
+        assert self.advantages([1.0, 1.0], [1, 1]) == [0.0, 0.0]
+        assert all(map(math.isfinite, self.advantages([1.0, 1.0], [1, 1], delta=1e-12)))
+
+    def test_delta_is_added_to_the_variance(self) -> None:
+        assert self.advantages([0.0, 2.0], [1, 1], delta=3.0) == [-0.5, 0.5]
+
+    def test_verl_finds_it_by_name_and_gets_its_shapes(self) -> None:
+        from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+
+        from residency.engines.verl.driver import batch, hrpo
+
+        batch.set_groups({"a": 1, "b": 1})
+        rewards = torch.tensor([[0.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+        mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+        estimate = get_adv_estimator_fn(hrpo.NAME)
+        advantages, returns = estimate(
+            token_level_rewards=rewards, response_mask=mask, index=["a", "b"], config={"hrpo_delta": 0.0}
+        )
+        assert advantages.tolist() == [[-1.0, -1.0, -1.0], [1.0, 1.0, 0.0]]
+        assert torch.equal(advantages, returns)
+
+
+class TestReference:
+    def test_the_steps_after_which_it_is_renewed(self) -> None:
+        from residency.engines.verl.driver import reference
+
+        assert reference.steps(100, 4) == {25, 50, 75}
+        assert reference.steps(100, None) == reference.steps(100, 1) == frozenset()
+        assert reference.steps(2, 5) <= {1}, "never before the first step or after the last"
+
+
+class TestRecord:
+    def samples(self, *totals: tuple[str, float]) -> list[object]:
+        from residency.engines.verl.driver.record import Sample
+
+        return [
+            Sample(uid=uid, total=total, components={"format": total / 2}, row={"info": {"why": "late"}})
+            for uid, total in totals
+        ]
+
+    def record(self, folder: Path, **options: object):
+        from residency.engines.verl.driver.record import Record
+
+        return Record(folder, {"per_step": 0, "stop_share": 0.5, **options})
+
+    def test_figures_of_a_step(self, tmp_path: Path) -> None:
+        found = self.record(tmp_path).step(1, self.samples(("a", 1.0), ("a", 1.0), ("b", 0.0), ("b", 1.0)))
+        assert found["rewards/total/mean"] == 0.75
+        assert found["rewards/format/mean"] == 0.375
+        assert found["rewards/zero_variance_groups"] == 0.5
+        assert found["rewards/unavailable"] == 0.0
+
+    def test_a_sample_without_a_reward_is_counted_and_left_out(self, tmp_path: Path) -> None:
+        found = self.record(tmp_path).step(1, self.samples(("a", 1.0), ("a", math.nan)))
+        assert found["rewards/unavailable"] == 0.5
+        assert found["rewards/total/mean"] == 1.0
+        assert "rewards/zero_variance_groups" not in found, "one sample is no group"
+
+    def test_too_many_without_a_reward_stop_the_run(self, tmp_path: Path) -> None:
+        from residency.engines.verl.driver.record import TooManyUnavailable
+
+        record = self.record(tmp_path)
+        record.stop_if_too_many(1, self.samples(("a", 1.0), ("a", math.nan)))
+        with pytest.raises(TooManyUnavailable, match=r"2 of 3 samples have no reward.*late"):
+            record.stop_if_too_many(1, self.samples(("a", 1.0), ("a", math.nan), ("a", math.nan)))
+        with pytest.raises(TooManyUnavailable):
+            self.record(tmp_path, stop_share=1.0).stop_if_too_many(1, self.samples(("a", math.nan)))
+
+    def test_validation_by_component(self, tmp_path: Path) -> None:
+        infos = {"acc": [1.0, math.nan, 0.0], "reward/format": [1.0, 1.0, 0.0]}
+        found, there = self.record(tmp_path).validation(0, infos)
+        assert there == [0, 2]
+        assert (found["validation/n"], found["validation/unavailable"]) == (2, 1)
+        assert found["validation/total/mean"] == 0.5
