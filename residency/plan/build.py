@@ -282,8 +282,10 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
         return int(asked)
     if (config.get("llamafactory") or {}).get("use_cpu") is True:
         return 0  # else it would be one training process on the CPU for each GPU
+    if config.get("hardware") == "cpu":
+        return 0
     there = machine.gpu_count() if kind in ON_GPU else 0
-    return there if kind == "sft" else min(1, there)
+    return there if kind in TRAINS else min(1, there)
 
 
 def _counted(gpus: int, kind: str) -> int:
