@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from residency.engines.verl import rules_tools
+from residency.engines.base import CheckContext
+from residency.engines.verl import rules, rules_tools
+from residency.engines.verl.view import View
 from residency.recipe.diagnostics import Diagnostic, Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping, Span, from_plain
@@ -21,8 +23,13 @@ def check(tools: list[str] | None = None, **verl: Any) -> list[Diagnostic]:
         value["tools"] = tools
     tree = from_plain(value, Span("recipe.yaml", 1, 1, 1, 1))
     assert isinstance(tree, Mapping)
+    block = tree.get("verl")
+    assert isinstance(block, Mapping)
     found = Diagnostics()
-    rules_tools.check(Recipe(Path("recipe.yaml"), "rlvr", "x", tree), found)
+    context = CheckContext(project=Path(), cwd=Path())
+    view = View(Recipe(Path("recipe.yaml"), "rlvr", "x", tree), block, context, found)
+    for rule in rules_tools.RULES:
+        rule(view)
     return list(found)
 
 
@@ -48,16 +55,12 @@ def test_the_format_must_be_known(tools: list[str] | None) -> None:
     assert (found.code, found.hint) == ("not-a-choice", "did you mean `hermes`?")
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "code"),
-    [
-        ("multi_turn.function_tool_path", "x.py", "reserved-key"),
-        ("agent.agent_loop_config_path", "x.yaml", "reserved-key"),
-        ("agent.default_agent_loop", "single_turn_agent", "reserved-key"),
-        ("multi_turn.enable", False, "conflicting-keys"),
-    ],
-)
-def test_keys_that_tools_set(key: str, value: Any, code: str) -> None:
-    (found,) = check(["a.b"], **{f"{ROLLOUT}.{key}": value})
-    assert found.code == code
-    assert check(None, **{f"{ROLLOUT}.{key}": value}) == []
+def test_the_loop_is_the_launchers() -> None:
+    key = f"{ROLLOUT}.agent.agent_loop_config_path"
+    (found,) = check(["a.b"], **{key: "x.yaml"})
+    assert found.code == "reserved-key"
+    assert check(None, **{key: "x.yaml"}) == []
+
+
+def test_the_rules_are_asked() -> None:
+    assert rules_tools in rules.PARTS
