@@ -350,3 +350,32 @@ def test_shapes_and_quantiles() -> None:
         truth_shape(b"x")
     assert quantiles(range(1, 101)) == {"min": 1, "p50": 50, "p90": 90, "p99": 99, "max": 100, "sum": 5050}
     assert quantiles([]) == {}
+
+
+@pytest.mark.slow
+def test_verl_reads_them_and_finds_none_too_long(tmp_path: Path, model: Path, tokenizer: Any) -> None:
+    pytest.importorskip("verl")
+    from omegaconf import OmegaConf
+    from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn
+
+    data = questions(40, words=3)
+    for index in range(0, 40, 4):
+        data[index]["question"] = "study " * (30 + index)
+    train = jsonl(tmp_path / "train.jsonl", data)
+    report = write(tmp_path, model, train, rows={"long_prompts": "truncate"}, limit=60)
+    assert report["train"]["truncated"] > 5
+    assert report["train"]["tokens"]["max"] == 60
+    for limit, all_kept in ((60, True), (59, False)):
+        config = OmegaConf.create(
+            {
+                "cache_dir": str(tmp_path / "cache"),
+                "max_prompt_length": limit,
+                "filter_overlong_prompts": True,
+                "filter_overlong_prompts_workers": None,
+            }
+        )
+        found = RLHFDataset(str(tmp_path / "stage" / prompts.TRAIN), tokenizer, config)
+        assert (len(found) == 40) is all_kept  # the longest have 60, not one fewer
+    batch = collate_fn([found[0], found[1]])
+    assert batch["reward_model"][0]["ground_truth"] in ("yes", "no")
+    assert batch["index"].tolist() == [found[0]["extra_info"]["index"], found[1]["extra_info"]["index"]]
