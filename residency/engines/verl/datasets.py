@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from residency.engines.verl import values
+from residency.engines.verl import tree
 from residency.errors import ResidencyError
 from residency.recipe.model import TOKEN_OPEN
 from residency.rewards.datasets import Source, find, names
@@ -18,7 +18,7 @@ KEYS = {"dataset": "data.train_files", "eval_dataset": "data.val_files"}
 
 def asked(config: Mapping[str, Any], key: str) -> list[str]:
     """What the recipe names under `dataset` or `eval_dataset`, or under verl's key for it."""
-    return names(config.get(key)) or names(values.block(config).get(KEYS[key]))
+    return names(config.get(key)) or names(tree.values(config.get("verl") or {}).get(KEYS[key]))
 
 
 def sources(

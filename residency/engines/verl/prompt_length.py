@@ -88,7 +88,7 @@ class Measure:
         )["input_ids"]
         return [len(one) for one in ids]
 
-    def cut(self, messages: Sequence[Message], limit: int) -> list[dict[str, str]] | None:
+    def cut(self, messages: Sequence[Message], limit: int) -> tuple[list[dict[str, str]], int] | None:
         """The messages with the beginning of their longest text left out, so that they fit.
 
         The template keeps its shape, since whole messages and its own tokens stay. A system
@@ -99,7 +99,7 @@ class Measure:
             limit: Tokens.
 
         Returns:
-            The prompt, of at most `limit` tokens; None when the template alone has more.
+            The prompt and its length, at most `limit` tokens; None when the template alone has more.
         """
         left = [dict(message) for message in messages]
         order = sorted(
@@ -108,33 +108,45 @@ class Measure:
         for index in order:
             whole = left[index]["content"]
             left[index]["content"] = ""
-            if self.lengths([left])[0] <= limit:
-                left[index]["content"] = self._most(left, index, whole, limit)
-                return left
+            without = self.lengths([left])[0]
+            if without <= limit:
+                return left, self._most(left, index, whole, limit, without)
         return None
 
-    def _most(self, messages: list[dict[str, str]], index: int, text: str, limit: int) -> str:
-        """As much of the end of `text` as fits into message `index`, where nothing at all does fit."""
+    def _most(self, messages: list[dict[str, str]], index: int, text: str, limit: int, without: int) -> int:
+        """Put as much of the end of `text` as fits into message `index`; returns the prompt's length.
 
-        def fits(start: int) -> bool:
+        Args:
+            messages: The prompt, with nothing in that message.
+            index: Which.
+            text: What stood there, more than fits.
+            limit: Tokens.
+            without: The prompt's length with nothing in that message, at most `limit`.
+        """
+
+        def fits(start: int) -> int | None:
             messages[index]["content"] = text[start:].lstrip()
-            return self.lengths([messages])[0] <= limit
+            length = self.lengths([messages])[0]
+            return length if length <= limit else None
 
         starts = self._starts(text)
-        messages[index]["content"] = ""
-        low = max(0, len(starts) - (limit - self.lengths([messages])[0]))
+        low = max(0, len(starts) - (limit - without))
         if self.tokenizer.is_fast:
             # Where tokens meet the template one more or less may be needed: look a little further.
             step = 0
-            while low + step < len(starts) and not fits(starts[low + step]):
+            while low + step < len(starts):
+                if (length := fits(starts[low + step])) is not None:
+                    return length
                 step = 2 * step + 1
-            low += step
         else:
             low, high = 0, len(starts)
             while low < high:
                 middle = (low + high) // 2
-                low, high = (low, middle) if fits(starts[middle]) else (middle + 1, high)
-        return text[starts[low] :].lstrip() if low < len(starts) else ""
+                low, high = (low, middle) if fits(starts[middle]) is not None else (middle + 1, high)
+            if low < len(starts) and (length := fits(starts[low])) is not None:
+                return length
+        messages[index]["content"] = ""
+        return without
 
     def _starts(self, text: str) -> Sequence[int]:
         """Where each token of the text begins; each character, where the tokenizer cannot tell."""

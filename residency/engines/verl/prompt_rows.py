@@ -41,8 +41,7 @@ class Fit:
                     cut = self._shorten(source, row, length)
                     if cut is None:
                         continue
-                    messages = cut
-                    length = self.measure.lengths([messages])[0]
+                    messages, length = cut
                 made["prompt"] = [dict(message) for message in messages]
                 made["extra_info.index"] = self.count.read
                 self.count.read += 1
@@ -61,8 +60,10 @@ class Fit:
         if self.long_prompts == "stop" and self.count.longest:
             raise self._stopped()
 
-    def _shorten(self, source: Source, row: RewardRow, length: int) -> list[dict[str, str]] | None:
-        """The prompt cut to the limit, or None where it is left out."""
+    def _shorten(
+        self, source: Source, row: RewardRow, length: int
+    ) -> tuple[list[dict[str, str]], int] | None:
+        """The prompt cut to the limit with its length, or None where it is left out."""
         if len(self.count.longest) < EXAMPLES:
             self.count.longest.append((length, place(source, row)))
         if self.long_prompts == "truncate":

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from residency.engines.verl import datasets, places, tools, values
+from residency.engines.verl import datasets, places, tools, tree
 from residency.engines.verl.prompt_files import ParquetRows
 from residency.engines.verl.prompt_length import Measure
 from residency.engines.verl.prompt_report import Count, said
@@ -42,7 +42,7 @@ def write(stage: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             used, no row is left, or fewer than one step takes.
     """
     config: Mapping[str, Any] = stage["config"]
-    flat = values.block(config)
+    flat = tree.values(config.get("verl") or {})
     starts = Path(stage["recipe_folder"]), Path(stage["project"])
     train, val = (
         datasets.sources(config, key, *starts, stage["datasets"]) for key in ("dataset", "eval_dataset")
@@ -57,7 +57,7 @@ def write(stage: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         measure = Measure(
             load_tokenizer(flat, str(stage["model"]), places.roots(*starts)),
             tools=schemas(tools.paths(config)),
-            template=values.nest(flat).get("data", {}).get("apply_chat_template_kwargs"),
+            template=tree.nest(flat).get("data", {}).get("apply_chat_template_kwargs"),
         )
         limit = int(stage["max_prompt_length"])
         report = write_files(config, train, val, folder, measure, max_prompt_length=limit, batch=batch)

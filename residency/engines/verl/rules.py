@@ -17,6 +17,7 @@ from residency.engines.verl import (
     rules_moved,
     rules_rollout,
     rules_steps,
+    rules_tools,
 )
 from residency.engines.verl.view import BLOCK, View
 from residency.recipe.diagnostics import Diagnostics
@@ -32,6 +33,7 @@ PARTS = (
     rules_model,
     rules_rollout,
     rules_steps,
+    rules_tools,
 )
 
 
