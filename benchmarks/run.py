@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.timing import Result, Unmeasured
 
 # Each module has MEASURES: functions that give Results. One that does not exist yet is passed over.
-MODULES = ("benchmarks.check", "benchmarks.launcher", "benchmarks.pubmed_reader")
+MODULES = ("benchmarks.check", "benchmarks.launcher", "benchmarks.pubmed_reader", "benchmarks.rewards")
 
 Measure = Callable[[], Iterable[Result]]
 

@@ -18,6 +18,10 @@ from residency.processing import Report, Row, gives, reads_files
 LABELS = ("yes", "no", "maybe")
 SYSTEM = "You answer questions about biomedical research from the abstracts of studies."
 FORMAT = "Answer with exactly <answer>yes</answer>, <answer>no</answer> or <answer>maybe</answer>."
+REASONED = (
+    "Give your reasoning within <reasoning></reasoning>, then your answer as exactly "
+    "<answer>yes</answer>, <answer>no</answer> or <answer>maybe</answer>."
+)
 
 
 @gives("system", "instruction", "input", "output", "pmid", "question_type", "label")
@@ -29,6 +33,7 @@ def read(
     contexts: bool = True,
     section_names: bool = False,
     reasoning: bool = False,
+    tags: bool = False,
     report: Report | None = None,
 ) -> Iterator[Row]:
     """One part of PubMedQA's labelled questions, as alpaca rows.
@@ -39,6 +44,8 @@ def read(
         contexts: With the abstract (less its conclusion) before the question.
         section_names: With the name of each section of the abstract (METHODS: …).
         reasoning: The long answer stands before the answer tag in `output` (train only).
+        tags: The prompt asks for reasoning within <reasoning> tags, and `output` has the long
+            answer within them (train only).
         report: What was read, kept and dropped.
 
     Yields:
@@ -60,7 +67,9 @@ def read(
             report.drop("of the test set" if pmid in truth else "not of the test set", pmid)
         else:
             report.kept += 1
-            yield _row(pmid, record, label, contexts, section_names, reasoning and part == "train")
+            context = _context(record, section_names) if contexts else ""
+            said = _plain(record.get("LONG_ANSWER")) if part == "train" else ""
+            yield _row(pmid, str(record["QUESTION"]), context, label, said, reasoning=reasoning, tags=tags)
     absent = [pmid for pmid in truth if pmid not in questions]
     if absent:
         raise StageFailed(
@@ -70,20 +79,74 @@ def read(
         )
 
 
+@gives("system", "instruction", "input", "output", "pmid", "question_type", "label")
+@reads_files
+def read_golden(
+    rows: Iterator[Row],
+    *,
+    contexts: bool = True,
+    reasoning: bool = False,
+    tags: bool = False,
+    report: Report | None = None,
+) -> Iterator[Row]:
+    """Questions in the golden format, as rows to train on; the official test set is left out.
+
+    The format is a list of `{id, question, context, reasoning, perfect_reasoning, ground_truth}`,
+    the id a PMID. The published golden file holds nothing but official test questions, so that
+    nothing of it remains: training on it would be training on the test.
+
+    Args:
+        rows: The files, in any order: golden lists, and the ground truth of the test set.
+        contexts: With the abstract before the question.
+        reasoning: As `read`; the row's `perfect_reasoning` or `reasoning` stands there.
+        tags: As `read`.
+        report: What was read, kept and dropped.
+
+    Yields:
+        The columns of `read`.
+
+    Raises:
+        StageFailed: A file is missing or is not what it should be.
+    """
+    report = report or Report()
+    golden, truth = _golden_files([Path(row["path"]) for row in rows])
+    for item in golden:
+        report.read += 1
+        pmid, label = str(item.get("id") or ""), str(item.get("ground_truth") or "").strip().lower()
+        if label not in LABELS or not str(item.get("question") or "").strip() or not pmid:
+            report.drop("no id, no question or no label", pmid)
+        elif pmid in truth:
+            report.drop("of the test set", pmid)
+        else:
+            report.kept += 1
+            context = _plain(item.get("context")) if contexts else ""
+            said = _plain(item.get("perfect_reasoning") or item.get("reasoning"))
+            yield _row(pmid, str(item["question"]), context, label, said, reasoning=reasoning, tags=tags)
+
+
 def _row(
-    pmid: str, record: dict[str, Any], label: str, contexts: bool, section_names: bool, reasoning: bool
+    pmid: str, question: str, context: str, label: str, said: str, *, reasoning: bool, tags: bool
 ) -> Row:
     answer = f"<answer>{label}</answer>"
-    long_answer = " ".join(str(record.get("LONG_ANSWER") or "").split())
+    if tags and said:
+        output = f"<reasoning>{said}</reasoning>\n{answer}"
+    else:
+        output = f"{said}\n{answer}" if reasoning and said else answer
     return {
         "system": SYSTEM,
-        "instruction": f"{record['QUESTION'].strip()} {FORMAT}",
-        "input": _context(record, section_names) if contexts else "",
-        "output": f"{long_answer}\n{answer}" if reasoning and long_answer else answer,
+        "instruction": f"{question.strip()} {REASONED if tags else FORMAT}",
+        "input": context,
+        "output": output,
         "pmid": pmid,
         "question_type": "pubmedqa",
         "label": label,
     }
+
+
+def _plain(value: object) -> str:
+    """A text, or the texts of a list, with single spaces."""
+    parts = value if isinstance(value, list) else [value or ""]
+    return " ".join(" ".join(str(part) for part in parts).split())
 
 
 def _context(record: dict[str, Any], section_names: bool) -> str:
@@ -94,15 +157,28 @@ def _context(record: dict[str, Any], section_names: bool) -> str:
     return "\n".join(sections)
 
 
+def _golden_files(paths: list[Path]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The golden rows and the ground truth, told apart by what is in them."""
+    golden: list[dict[str, Any]] = []
+    truth: dict[str, str] = {}
+    for path in paths:
+        found = _json(path)
+        if isinstance(found, list) and all(isinstance(item, dict) for item in found):
+            golden += found
+        elif isinstance(found, dict) and found and all(isinstance(value, str) for value in found.values()):
+            truth.update(found)
+        else:
+            raise StageFailed(f"{path} is neither a golden list nor PubMedQA's ground truth")
+    _complete(golden, truth, "golden rows")
+    return golden, truth
+
+
 def _files(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """The questions and the ground truth, told apart by what is in them."""
     questions: dict[str, dict[str, Any]] = {}
     truth: dict[str, str] = {}
     for path in paths:
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StageFailed(f"{path} is not JSON that can be read: {error}") from None
+        found = _json(path)
         if not isinstance(found, dict) or not found:
             raise StageFailed(f"{path} is no mapping of PMIDs", "take it from github.com/pubmedqa/pubmedqa")
         if all(isinstance(value, dict) for value in found.values()):
@@ -111,10 +187,21 @@ def _files(paths: list[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, str]
             truth.update(found)
         else:
             raise StageFailed(f"{path} is neither PubMedQA's questions nor its ground truth")
+    _complete(questions, truth, "questions (ori_pqal.json)")
+    return questions, truth
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StageFailed(f"{path} is not JSON that can be read: {error}") from None
+
+
+def _complete(questions: object, truth: object, what: str) -> None:
     if not questions or not truth:
-        missing = "questions (ori_pqal.json)" if not questions else "ground truth (test_ground_truth.json)"
+        missing = what if not questions else "ground truth (test_ground_truth.json)"
         raise StageFailed(
             f"the file of {missing} is not among the sources",
             "name both files under `from:`; without the ground truth test questions could reach training",
         )
-    return questions, truth

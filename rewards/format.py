@@ -65,7 +65,7 @@ def xml_tags(
 
 
 @scores(0.0, 1.0)
-def xml_tags_partial(
+def partial_tags(
     data_source: str,
     solution_str: str,
     ground_truth: Any,

@@ -21,7 +21,7 @@ HEAVY = (
     "numpy",
     "peft",
 )
-LIGHT_PACKAGES = ("recipe", "plan", "cli", "stages")
+LIGHT_PACKAGES = ("recipe", "plan", "cli", "stages", "rewards")
 
 
 def modules(package: str) -> list[str]:
@@ -50,8 +50,20 @@ def test_no_heavy_import(package: str) -> None:
 
 
 def test_layers_know_only_those_below() -> None:
-    """recipe < sources < pubmed < rows < engines < stages < plan < run < report < cli."""
-    order = ["recipe", "sources", "pubmed", "rows", "engines", "stages", "plan", "run", "report", "cli"]
+    """recipe < sources < pubmed < rows < rewards < engines < stages < plan < run < report < cli."""
+    order = [
+        "recipe",
+        "sources",
+        "pubmed",
+        "rows",
+        "rewards",
+        "engines",
+        "stages",
+        "plan",
+        "run",
+        "report",
+        "cli",
+    ]
     wrong = []
     for level, package in enumerate(order):
         for path in (PROJECT / "residency" / package).rglob("*.py"):

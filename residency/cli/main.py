@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("residency.cli.show", "show one run"),
     "diff": ("residency.cli.diff", "say what differs between two runs"),
     "report": ("residency.cli.report", "write a run's page"),
+    "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),
     "import": ("residency.cli.import_", "turn an engine's own file into a recipe"),
     "schema": ("residency.cli.schema", "write the JSON Schemas anew, or check that they are current"),
 }

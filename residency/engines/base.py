@@ -178,6 +178,14 @@ class Engine(ABC):
         """The rows for metrics.jsonl that the engine has logged so far; each has a `step`."""
         return ()
 
+    def notices(self, job: Job) -> tuple[str, ...]:
+        """What the user should know of a stage that has just made its first step.
+
+        Called once in an attempt; for what shows only when the work has begun and is better
+        known before hours of it are over.
+        """
+        return ()
+
     @abstractmethod
     def verify(self, job: Job) -> Verified:
         """Look at what the stage left. Raises StageFailed when the work was not done."""

@@ -6,6 +6,7 @@ The parts are kept beside the hash, so that a plan can say which of them changed
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ NOT_COUNTED = ("name", "description")
 GPUS = "gpus"
 _ASKED_GPUS = "resources.gpus"
 LONG = 120
+MANY_FILES = 4000
+_CONTENT = re.compile(r'"content:([^"]+)"')
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -34,7 +37,9 @@ def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _brief(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return text if len(text) <= LONG else f"sha256:{sha256_value(value)}"
+    # Files by their content stay legible: `difference` finds their names by it.
+    longest = MANY_FILES if _CONTENT.search(text) else LONG
+    return text if len(text) <= longest else f"sha256:{sha256_value(value)}"
 
 
 def parts(
@@ -118,8 +123,10 @@ def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     """What changed between two stages' parts, in a few words; empty when nothing did."""
     devices = [parts.get(GPUS, "") for parts in (old, new)]
     old, new = ({k: v for k, v in parts.items() if k != GPUS} for parts in (old, new))
-    changed = [key for key in new if key in old and old[key] != new[key]]
     said = [] if devices[0] == devices[1] else [" instead of ".join(map(_devices, reversed(devices)))]
+    old, new, replaced = _files_once(old, new)
+    said += replaced
+    changed = [key for key in new if key in old and old[key] != new[key]]
     said += [_change(key, old[key], new[key]) for key in changed]
     said += [f"{_short(key)} added" for key in new if key not in old]
     said += [f"{_short(key)} removed" for key in old if key not in new]
@@ -128,12 +135,45 @@ def difference(old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return ", ".join(said)
 
 
+def _files_once(
+    old: Mapping[str, str], new: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """The parts less those that say of a file what another part says.
+
+    A file stands in the parts twice: by its name, and where the recipe names it. Returns the
+    two sets of parts, and `new.jsonl instead of old.jsonl` for each file that took another's place.
+    """
+    old, new = dict(old), dict(new)
+    names = [
+        {digest: key for key, digest in parts.items() if key.startswith("file.")} for parts in (old, new)
+    ]
+    renamed = {key: names[1].get(digest, key) for digest, key in names[0].items() if key not in new}
+    pairs_of_names = [(was, now) for was, now in renamed.items() if was != now and now not in old]
+    for key in [k for k in new if k.startswith("recipe.") and k in old and old[k] != new[k]]:
+        before, after = _CONTENT.findall(old[key]), _CONTENT.findall(new[key])
+        if len(before) != len(after) or _CONTENT.sub("", old[key]) != _CONTENT.sub("", new[key]):
+            continue  # more has changed than what lies in its files
+        pairs = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+        if not all(a in names[0] and b in names[1] for a, b in pairs):
+            continue
+        del old[key], new[key]
+        for a, b in pairs:
+            was, now = names[0][a], names[1][b]
+            if was != now:
+                pairs_of_names.append((was, now))
+    for was, now in pairs_of_names:
+        old.pop(was, None)
+        new.pop(now, None)
+    said = [f"{_short(now)} instead of {_short(was)}" for was, now in pairs_of_names]
+    return old, new, list(dict.fromkeys(said))
+
+
 def _devices(gpus: str) -> str:
     return f"{gpus} GPU{'s' if gpus != '1' else ''}" if gpus else "the CPU"
 
 
 def _short(key: str) -> str:
-    for prefix in ("recipe.", "version.", "llamafactory.", "lm_eval."):
+    for prefix in ("recipe.", "file.", "version.", "llamafactory.", "lm_eval."):
         key = key.removeprefix(prefix)
     return key
 

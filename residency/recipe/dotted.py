@@ -3,6 +3,7 @@
 A kind's schema says where dotted paths stand and how they are called: `"x-function":
 {"positional": 1, "given": ["report"]}` is a function called with one value and the keyword
 arguments under `args:` beside it, and perhaps with `report`, which a recipe cannot give.
+`"positional": [names]` is one called with values of those names (`residency.recipe.dotted_keywords`).
 `"x-tool": true` is a function that a model calls (`residency.recipe.dotted_tools`).
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 from residency.recipe import kind_schema
 from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.dotted_keywords import check_keywords
 from residency.recipe.dotted_probe import SECONDS, Answer, probe
 from residency.recipe.dotted_tools import check_tool
 from residency.recipe.model import Recipe
@@ -59,6 +61,8 @@ class Use:
     """Keyword arguments that the launcher may give."""
     tool: bool = False
     """True for a function that a model calls, with whatever arguments it likes."""
+    keywords: tuple[str, ...] = ()
+    """The names of the values that it is called with, where that is done by name."""
 
 
 def check_dotted_paths(recipes: Sequence[Recipe], context: Context, found: Diagnostics) -> dict[str, Answer]:
@@ -108,6 +112,8 @@ def check_uses(
             _explain(use, answer, found)
         elif use.tool:
             check_tool(use.path, use.node, answer, found)
+        elif use.keywords:
+            check_keywords(use.path, use.node, use.args, use.keywords, answer, found)
         elif answer["parameters"] is not None:
             check_call(use, answer["parameters"], found, answer.get("values", {}))
     return answers
@@ -145,6 +151,8 @@ def _walk(node: Node, schema: Any, root: Schema, beside: Mapping | None) -> Iter
             args = args if isinstance(args, Mapping) else None
             if tool:
                 yield Use(node.value, node, None, 0, (), tool=True)
+            elif isinstance(shape["positional"], list):
+                yield Use(node.value, node, args, 0, (), keywords=tuple(shape["positional"]))
             else:
                 yield Use(node.value, node, args, shape["positional"], tuple(shape.get("given", ())))
     for keyword in ("anyOf", "oneOf", "allOf"):

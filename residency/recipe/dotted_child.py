@@ -77,6 +77,8 @@ def look(path: str) -> dict[str, Any]:
         "values": _values(found),
         "fields": getattr(found, "row_fields", None),
         "tool": _tool(found),
+        "batched": bool(getattr(found, "batched", False)),
+        "scores": _scores(found),
     }
 
 
@@ -109,6 +111,14 @@ def _parameters(found: Any) -> list[list[Any]] | None:
     except (TypeError, ValueError):
         return None
     return [[p.name, p.kind.name, p.default is not p.empty] for p in signature.parameters.values()]
+
+
+def _scores(found: Any) -> list[float | None] | None:
+    """The lowest and the highest score that a reward function states; None for one that its arguments set."""
+    stated = getattr(found, "score_range", None)
+    if not isinstance(stated, tuple) or len(stated) != 2:
+        return None
+    return [bound if isinstance(bound, int | float) else None for bound in stated]
 
 
 def _tool(found: Any) -> dict[str, Any] | None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from residency.paths import PROJECT
 from residency.recipe import kinds as known_kinds
+from residency.recipe import other_files, plain_llamafactory, tokens
 from residency.recipe import overrides as sets
 from residency.recipe import params as parameters
-from residency.recipe import plain_llamafactory, tokens
 from residency.recipe.compose import Composer, Profiles
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.interpolate import Resolver
@@ -71,10 +71,13 @@ def load(
     tree = composer.compose(path, file, asked_at) if inline is None else composer.adopt(inline, path, file)
     if tree is None:
         return None, found
+    shared = shared_profiles or PROJECT / "recipes" / "profiles"
+    if inline is None and (other := other_files.look(path, file, tree, shared)):
+        return None, other_files.report(other, file, found)
     kind = _kind(tree, file, kinds, found)
     if kind is None:
         return None, found
-    chosen = Profiles(tuple(profiles), shared_profiles or PROJECT / "recipes" / "profiles", composer)
+    chosen = Profiles(tuple(profiles), shared, composer)
     tree = chosen.apply(tree, known_kinds.keys(kind))
     if strict_profiles and kind != known_kinds.PIPELINE:
         chosen.unknown()

@@ -164,8 +164,12 @@ def check(
         found = [result for case in cases if case.name == name for result in case.scored]
         report.cases[name] = len(found)
         report.means[name] = _means(found, components)
+    right = maximum
     for case in cases:
-        failure = _failure(components, case, maximum)
+        if case.name == GOLD:  # the first case of each row
+            total = case.scored[0].total
+            right = maximum if total is None else min(maximum, total)
+        failure = _failure(components, case, maximum if case.name == GOLD else right)
         if failure:
             report.failures.append(failure)
     return report
@@ -214,18 +218,24 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
 
 
-def _failure(components: Sequence[Component], case: _Case, maximum: float) -> Failure | None:
-    """What is wrong with the scores of a case, or None."""
+def _failure(components: Sequence[Component], case: _Case, right: float) -> Failure | None:
+    """What is wrong with the scores of a case, or None.
+
+    Args:
+        components: The recipe's rewards.
+        case: The case, scored.
+        right: What the right answer must score; for a corrupted one, what it did score.
+    """
     missing = next((i for i, result in enumerate(case.scored) if result.total is None), None)
     if missing is not None:
         reasons = "; ".join(f"`{name}`: {why}" for name, why in case.scored[missing].errors.items())
         return _failed(case, missing, f"it could not be scored: {reasons}")
     totals = [result.total for result in case.scored if result.total is not None]
     if case.name != GOLD:
-        if min(totals) < maximum - EPSILON:
+        if min(totals) < right - EPSILON:
             return None
-        return _failed(case, 0, f"it scores {totals[0]:g}, and must score less than {maximum:g}")
-    if abs(totals[0] - maximum) <= EPSILON * max(1.0, abs(maximum)):
+        return _failed(case, 0, f"it scores {totals[0]:g}, and must score less than {right:g}")
+    if abs(totals[0] - right) <= EPSILON * max(1.0, abs(right)):
         return None
     short = []
     for component in components:
@@ -233,7 +243,7 @@ def _failure(components: Sequence[Component], case: _Case, maximum: float) -> Fa
         wanted = component.maximum if component.weight >= 0 else component.minimum
         if score is not None and wanted is not None and abs(score - wanted) > EPSILON:
             short.append(f"`{component.name}` gives {score:g} and not {wanted:g}")
-    return _failed(case, 0, f"it scores {totals[0]:g} and not {maximum:g}: " + ", ".join(short))
+    return _failed(case, 0, f"it scores {totals[0]:g} and not {right:g}: " + ", ".join(short))
 
 
 def _failed(case: _Case, index: int, message: str) -> Failure:

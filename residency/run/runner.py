@@ -309,7 +309,8 @@ class _Run:
         note = "" if ended == "done" else f"its log: {stage.folder / stagefiles.LOG}"
         self.view.stage(name, ended, note)
         for warning in run.state.warnings if run.state and ended == "done" else ():
-            self.view.message(f"stage {name}: {warning}", "warning")
+            if not run.told(warning):
+                self.view.message(f"stage {name}: {warning}", "warning")
 
     def _release(self, stage: PlannedStage) -> None:
         self.active.pop(stage.name, None)

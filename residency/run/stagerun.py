@@ -63,6 +63,7 @@ class StageRun:
         self._asked_to_stop = False
         self._stalled: str | None = None
         self._warned: set[str] = set()
+        self._noticed = False
         self._earlier = 0.0
         self._last_progress = Progress()
 
@@ -248,6 +249,10 @@ class StageRun:
             if progress != self._last_progress:
                 self._last_progress, self._life = progress, now
             self._context.view.progress(self.stage.name, progress, self.seconds)
+            if progress.step and not self._noticed:
+                self._noticed = True
+                for text in self._guarded("notices", lambda: self.stage.engine.notices(self.stage.job)) or ():
+                    self._warn(f"stage {self.stage.name}: {text}", text)
             for name, value in progress.metrics.items():
                 if not math.isfinite(value):
                     at = f" at step {progress.step:,}" if progress.step else ""
@@ -268,6 +273,10 @@ class StageRun:
                 f"the {what} of stage {self.stage.name} cannot be read: {type(error).__name__}: {error}"
             )
             return None
+
+    def told(self, text: str) -> bool:
+        """Whether the user has had this warning while the stage ran."""
+        return text in self._warned
 
     def _warn(self, text: str, about: str | None = None) -> None:
         """Say it once, or once about the same thing."""

@@ -24,6 +24,14 @@ BASE = """model_name_or_path: org/model
   do_train: true
   stage: sft
   finetuning_type: lora"""
+VERL = """verl:
+  algorithm.adv_estimator: grpo
+  trainer.total_training_steps: 4
+  actor_rollout_ref.model.path: org/model
+  actor_rollout_ref.actor.use_dynamic_bsz: true
+  actor_rollout_ref.rollout.name: vllm
+  actor_rollout_ref.rollout.log_prob_use_dynamic_bsz: true
+  actor_rollout_ref.rollout.n: 4"""
 ELSEWHERE = re.compile(r"^#!(?:(?P<file>.+):)?(?P<line>\d+) (?P<codes>[a-z -]+)$")
 HERE_MARK = re.compile(r"\s*#! (?P<codes>[a-z -]+)$")
 
@@ -58,7 +66,7 @@ def cases() -> list[Case]:
 
 def add_file(case: Case, name: str, text: str) -> None:
     lines: list[str] = []
-    for line in text.replace("%base", BASE).splitlines():
+    for line in text.replace("%base", BASE).replace("%verl", VERL).splitlines():
         moved = ELSEWHERE.match(line)
         if moved:
             case.expected += [

@@ -69,6 +69,26 @@ def test_differences_are_said_in_words() -> None:
     assert fp.difference(old, old) == ""
 
 
+def test_a_file_that_changed_is_said_once(tmp_path: Path) -> None:
+    def of(text: str, *names: str, **more: Any) -> dict[str, str]:
+        for n, name in enumerate(names):
+            (tmp_path / name).write_text(f"{text} {n}")
+        files = tuple(tmp_path / name for name in names)
+        config = {"from": list(names) if len(names) > 1 else names[0], **more}
+        return parts(config, tmp_path, inputs=Inputs(files=files))
+
+    assert fp.difference(of("one", "rows.jsonl"), of("two", "rows.jsonl")) == "rows.jsonl changed"
+    assert fp.difference(of("one", "rows.jsonl"), of("two", "b.jsonl")) == "b.jsonl instead of rows.jsonl"
+    many = [f"{letter}.jsonl" for letter in "abcdef"]
+    said = fp.difference(of("one", *many, n=1), of("one", *many[:-1], "g.jsonl", n=2))
+    assert said == "g.jsonl instead of f.jsonl, n changed: 1 → 2"
+    before = of("one", *many)
+    (tmp_path / "f.jsonl").write_text("other")
+    after = parts({"from": many}, tmp_path, inputs=Inputs(files=tuple(tmp_path / name for name in many)))
+    assert fp.difference(before, after) == "f.jsonl changed"
+    assert "from changed" in fp.difference(before, of("one", *many[:3]))
+
+
 def test_the_gpus_that_are_used_count_not_those_asked_for(tmp_path: Path) -> None:
     def of(gpus: int, **asked: Any) -> dict[str, str]:
         return parts({"llamafactory": {"lr": 1}, **asked}, tmp_path, gpus=gpus)

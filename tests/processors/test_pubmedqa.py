@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.pubmedqa import read
+from processors.pubmedqa import read, read_golden
 from residency.errors import StageFailed
 from residency.processing import Report
 
@@ -80,3 +80,37 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
 def test_a_test_question_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="1 of the 2 test questions"):
         list(read(iter(files(tmp_path, {"1": question()}, {"1": "yes", "9": "no"})), part="test"))
+
+
+def test_reasoning_within_tags_is_asked_for_and_shown(tmp_path: Path) -> None:
+    sources = files(tmp_path, {"1": question(), "2": question("maybe")}, {"2": "maybe"})
+    (row,) = read(iter(sources), part="train", tags=True)
+    assert "<reasoning></reasoning>" in row["instruction"]
+    assert row["output"] == "<reasoning>It helps.</reasoning>\n<answer>yes</answer>"
+    (held_out,) = read(iter(sources), part="test", tags=True)
+    assert held_out["instruction"] == row["instruction"]
+    assert held_out["output"] == "<answer>maybe</answer>"
+
+
+def golden(identity: str, label: str = "no", **given: Any) -> dict[str, Any]:
+    row = {"id": identity, "question": "Does it?", "context": "We  asked.", "reasoning": "So so."}
+    return {**row, "perfect_reasoning": "Clearly not.", "ground_truth": label, **given}
+
+
+def test_the_golden_format_loses_the_official_test(tmp_path: Path) -> None:
+    rows = [golden("1"), golden("2"), golden("3", "perhaps"), golden("4", "Yes", perfect_reasoning=None)]
+    sources = files(tmp_path, rows, {"2": "no"})
+    report = Report()
+    first, second = read_golden(iter(sources), tags=True, report=report)
+    assert first["output"] == "<reasoning>Clearly not.</reasoning>\n<answer>no</answer>"
+    assert first["input"] == "We asked."
+    assert (second["pmid"], second["label"]) == ("4", "yes")
+    assert "So so." in second["output"]
+    assert (report.read, report.kept) == (4, 2)
+    assert report.dropped == {"of the test set": 1, "no id, no question or no label": 1}
+
+
+def test_a_golden_file_needs_the_ground_truth(tmp_path: Path) -> None:
+    (tmp_path / "g.json").write_text(json.dumps([golden("1")]))
+    with pytest.raises(StageFailed, match="ground truth"):
+        list(read_golden(iter([{"path": str(tmp_path / "g.json")}])))

@@ -98,7 +98,7 @@ def faulty(solution_str: str, ground_truth: str) -> float:
         (first_letters, {"repeated"}, "it scores 1, and must score less than 1"),
         (generous, set(corruptions.CORRUPTIONS), "must score less than 1"),
         (kind_to_silence, {"empty"}, "it scores 1"),
-        (stern, {"gold"}, "it scores 0.5 and not 1: `c` gives 0.5 and not 1"),
+        (stern, {"gold", *corruptions.CORRUPTIONS}, "it scores 0.5 and not 1: `c` gives 0.5 and not 1"),
         (faulty, {"empty"}, "it could not be scored: `c`: ZeroDivisionError"),
     ],
 )

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from residency.errors import RecipeInvalid
 from residency.rewards import spec
@@ -452,6 +454,44 @@ def test_components_of_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(RecipeInvalid) as caught:
             of(*entries)
         assert says in str(caught.value)
+
+
+RETURNED = st.one_of(st.floats(), st.integers(-3, 3), st.none(), st.text(max_size=3), st.booleans())
+
+
+@settings(max_examples=60)
+@given(
+    table=st.lists(st.tuples(RETURNED, RETURNED), max_size=6),
+    weights=st.tuples(st.floats(-2, 2), st.floats(-2, 2)),
+    kind=st.sampled_from(["sync", "async", "batched"]),
+)
+def test_a_total_is_the_weighted_sum_or_nothing(
+    table: list[tuple[Any, Any]], weights: tuple[float, float], kind: str
+) -> None:
+    def of(column: int) -> Callable[..., Any]:
+        def one(solution_str: str) -> Any:
+            return table[int(solution_str)][column]
+
+        async def awaited(solution_str: str) -> Any:
+            return one(solution_str)
+
+        @batched
+        def many(solution_strs: list[str]) -> Any:
+            return [one(text) for text in solution_strs]
+
+        return {"sync": one, "async": awaited, "batched": many}[kind]
+
+    parts = [component(of(0), "a", weight=weights[0]), component(of(1), "b", weight=weights[1])]
+    found = run(parts, [str(index) for index in range(len(table))])
+    assert len(found) == len(table)
+    for row, scored in zip(table, found, strict=True):
+        wanted = [float(x) if isinstance(x, int | float) and math.isfinite(x) else None for x in row]
+        assert list(scored.components.values()) == wanted
+        assert set(scored.errors) == {name for name, x in zip("ab", wanted, strict=True) if x is None}
+        if None in wanted:
+            assert scored.total is None
+        else:
+            assert scored.total == pytest.approx(weights[0] * wanted[0] + weights[1] * wanted[1])
 
 
 @pytest.mark.slow

@@ -59,6 +59,9 @@ class FakeEngine(Engine):
         metrics = {"loss": float("nan")} if job.config.get("spoilt") and rows else {}
         return Progress(rows[-1]["step"] if rows else None, job.config.get("steps", 5), metrics=metrics)
 
+    def notices(self, job: Job) -> tuple[str, ...]:
+        return ("2 of 9 rows were cut",) if job.config.get("cuts") else ()
+
     def reused(self, job: Job) -> tuple[str, ...]:
         if job.config.get("unwritable"):
             raise PermissionError("no")
@@ -71,7 +74,8 @@ class FakeEngine(Engine):
         if (job.folder / "checkpoint.json").exists():
             step = files.read_json(job.folder / "checkpoint.json")["step"]
             if step == job.config.get("steps", 5):
-                return Verified({"result": job.outputs / "result.txt"}, {"steps": step, "loss": 1 / step})
+                figures = {"steps": step, "loss": 1 / step}
+                return Verified({"result": job.outputs / "result.txt"}, figures, self.notices(job))
         raise StageFailed(f"stage {job.name} ended without an error, but did not count to its last step")
 
 

@@ -16,7 +16,7 @@ from fake_engine import AbsentEngine, make_plan
 from run_case import Heard
 
 from residency.errors import Missing, RecipeInvalid, ResidencyError, StageFailed
-from residency.run import rundir, state
+from residency.run import rundir, stagerun, state
 from residency.run.executors.base import Exit
 from residency.run.failures import explain
 from residency.run.runner import RunResult, execute
@@ -348,3 +348,18 @@ def test_a_full_disk_is_told_as_one() -> None:
     error = explain(stage, Exit(code=1), None, Path("/x/log.txt"), text)
     assert error.message == "stage sft failed with exit status 1: the disk is full"
     assert "free some space" in (error.hint or "")
+
+
+def test_a_notice_of_the_first_step_is_said_once_and_kept(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stagerun, "PROGRESS_SECONDS", 0.02)
+    view = Heard()
+    stages = {"a": {"steps": 10, "seconds": 0.05, "cuts": True}, "b": {"steps": 1}}
+    result = execute(make_plan(runs, stages), runs=runs, view=view, command=["x"])
+    assert result.status == "done"
+    warnings = [text for style, text in view.messages if style == "warning"]
+    assert warnings == ["stage a: 2 of 9 rows were cut"]
+    found = state.load(make_plan(runs, stages).stages[0].folder)
+    assert found is not None
+    assert found.warnings == ["2 of 9 rows were cut"]

@@ -16,6 +16,7 @@ from residency.engines.base import CheckContext, Engine, Job, Launch, MemoryEsti
 from residency.engines.llamafactory import (
     checkpoints,
     command,
+    cut,
     estimate,
     failures,
     history,
@@ -89,6 +90,11 @@ class LlamaFactory(Engine):
     def metrics(self, job: Job) -> Iterable[Mapping[str, Any]]:
         """One row a logged step, over all attempts."""
         return history.rows(job.folder / places.TRAINING, job.folder)
+
+    def notices(self, job: Job) -> tuple[str, ...]:
+        """Rows that were cut at `cutoff_len`, said while it can still be changed."""
+        said = cut.warning(cut.of(job), job)
+        return (said,) if said else ()
 
     def verify(self, job: Job) -> Verified:
         """See that the last step was reached and the result is whole, and take it over."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from residency.engines import hf_folder
 from residency.engines.base import Job, Verified
-from residency.engines.llamafactory import checkpoints, history, places, publish
+from residency.engines.llamafactory import checkpoints, cut, history, places, publish
 from residency.errors import StageFailed
 
 # What the trainer writes beside the model; it stays in the training folder.
@@ -56,6 +56,10 @@ def verify(job: Job) -> Verified:
     metrics, warnings = _look(job)
     name = "adapter" if places.trains_adapter(job.config) else "model"
     target = job.outputs / name
+    cut_rows = cut.of(job)
+    if cut_rows is not None:
+        metrics["rows_cut"] = cut_rows.cut
+        warnings += [text] if (text := cut.warning(cut_rows, job)) else []
     collect(training, target)
     warnings += publish_result(job)
     if "save_steps" not in given and "save_strategy" not in given:

@@ -54,6 +54,7 @@ def run(stage: Mapping[str, Any], folder: Path) -> None:
     steps = training.expected_steps(stage, report)
     if not finish.merged(folder, steps):
         check_rewards(stage, folder)
+        phase(folder, "training")
         training.train(stage, folder, steps)
         phase(folder, "writing the model")
         finish.merge(stage, folder, steps)

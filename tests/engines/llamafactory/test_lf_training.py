@@ -45,6 +45,9 @@ def test_lora(make_job: Callable[..., Job], tiny_model: Path, tmp_path: Path) ->
     assert done.metrics["steps"] == 4
     assert 0 < done.metrics["last_loss"] < 20
     assert 0 < done.metrics["eval_loss"] < 20
+    # With the template's own words no row fits into 64 tokens of this tokenizer.
+    assert done.metrics["rows_cut"] == 24
+    assert any(text.startswith("24 of 24 rows (100%) were cut") for text in done.warnings)
     rows = list(ENGINE.metrics(job))
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all(row["total"] == 4 and row["loss"] > 0 for row in rows)

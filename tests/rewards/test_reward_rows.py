@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from residency.errors import Missing, RecipeInvalid, StageFailed
 from residency.rewards import datasets
-from residency.rewards.rows import RewardRow, fill, read
+from residency.rewards.rows import BadRow, RewardRow, fill, make, read
 from residency.rows.formats import entry
 
 ALPACA = {
@@ -184,3 +186,38 @@ def test_datasets_are_found(tmp_path: Path) -> None:
         with pytest.raises(kind) as caught:
             find(value)
         assert says in str(caught.value.hint)
+
+
+VALUES: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+TURNS = ["instruction", "input", "output", "messages", "conversations", "prompt", "history", "system"]
+OTHERS = ["label", "reward_model", "extra_info", "ground_truth", "data_source"]
+NAMES = st.sampled_from([*TURNS, *OTHERS])
+ROLES = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "system", "x"]), "content": VALUES}
+)
+
+
+@given(
+    row=st.dictionaries(
+        NAMES, st.one_of(VALUES, st.lists(ROLES, max_size=3), st.text(max_size=5)), max_size=6
+    ),
+    wanted=st.dictionaries(
+        st.sampled_from(["prompt", "gold", "ground_truth", "system", "group"]),
+        st.sampled_from(["{label}", "label", "{", "{{x}}", "{instruction} {input}"]),
+        max_size=3,
+    ),
+)
+def test_any_row_is_a_question_or_is_refused(row: dict[str, Any], wanted: dict[str, str]) -> None:
+    try:
+        made = make(wanted, row, None, "name", 0)
+    except BadRow:
+        return
+    assert made.messages
+    assert all(set(m) == {"role", "content"} and isinstance(m["content"], str) for m in made.messages)
+    assert made.messages[-1]["content"].strip()
+    assert made.ground_truth is not None
+    assert sum(m["role"] == "system" for m in made.messages) <= 1

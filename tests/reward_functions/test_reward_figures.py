@@ -253,7 +253,7 @@ def test_a_text_that_is_none(truth: Any) -> None:
 )
 def test_xml_tags(text: str, whole: float, partial: float) -> None:
     assert score(format.xml_tags, text) == whole
-    assert score(format.xml_tags_partial, text) == partial
+    assert score(format.partial_tags, text) == partial
 
 
 def test_xml_tags_alone() -> None:
@@ -341,7 +341,7 @@ def test_time_grows_with_the_length_alone(text: str) -> None:
     began = time.perf_counter()
     for function, truth in (
         (format.xml_tags, None),
-        (format.xml_tags_partial, None),
+        (format.partial_tags, None),
         (format.json_object, None),
         (pubmedqa.answer, "yes"),
         (pubmedqa.published, "yes"),
