@@ -7,14 +7,12 @@ checkpoint, and `rollouts`, sampled answers with the components of their rewards
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from residency.engines.base import CheckContext, Engine
 from residency.engines.verl import places, tree
 from residency.engines.verl.engine import ENGINE
-from residency.errors import ResidencyError
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.stages.base import Inputs, Output, StageKind
@@ -55,7 +53,7 @@ class Rlvr(StageKind):
 
     def inputs(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Inputs:
         """The models and data files on this disk, the source of the rewards and tools."""
-        from residency.rewards import datasets
+        from residency.engines.verl import datasets
 
         starts = places.roots(recipe_folder, project)
         flat = tree.values(config.get("verl") or {})
@@ -70,10 +68,7 @@ class Rlvr(StageKind):
                 files.append(path)
                 ignore.append(f"verl.{key}")
                 versions[key] = "on this disk"
-        for key in ("dataset", "eval_dataset"):
-            asked = [name for name in datasets.names(config.get(key)) if TOKEN_OPEN not in name]
-            with suppress(ResidencyError):  # said by the check
-                files += [s.path for s in datasets.find({key: asked}, key, recipe_folder, project, {})]
+        files += datasets.files(config, recipe_folder, project)
         named = [item.get("fn") for item in config.get("rewards") or []]
         functions = [name for name in (*named, *(config.get("tools") or [])) if isinstance(name, str)]
         return Inputs(
