@@ -25,6 +25,7 @@ from residency.engines.transformers.verifier import rows
 from residency.errors import StageFailed
 from residency.files import jsonl_rows, read_json, write_text
 from residency.paths import PROJECT
+from residency.rewards import datasets
 from residency.verifier import checkpoint, text
 
 MAIN = "residency.engines.transformers.verifier.train"
@@ -169,8 +170,18 @@ class VerifierTraining(Engine):
 
 
 def _files(job: Job, key: str) -> list[str]:
-    """The data files of a key: what an earlier stage leaves, or registered, or by path."""
-    return [str(path) for path in rows.locate(job.config, key, job.recipe_folder, job.project, job.datasets)]
+    """The data files of a key: registered, by path, or what an earlier stage leaves.
+
+    That last is an absolute path, and not there yet when a stage is planned.
+    """
+    found: list[str] = []
+    for name in datasets.names(job.config.get(key)):
+        if Path(name).is_absolute():
+            found.append(name)
+            continue
+        paths = rows.locate({key: name}, key, job.recipe_folder, job.project, job.datasets)
+        found += [str(path) for path in paths]
+    return found
 
 
 def _rows(job: Job) -> list[dict[str, Any]]:
