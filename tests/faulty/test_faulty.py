@@ -32,6 +32,19 @@ VERL = """verl:
   actor_rollout_ref.rollout.name: vllm
   actor_rollout_ref.rollout.log_prob_use_dynamic_bsz: true
   actor_rollout_ref.rollout.n: 4"""
+RLVR = """kind: rlvr
+dataset: example_alpaca
+rewards: [{fn: residency.engines.verl.default_reward.score, max: 1.0}]
+hardware: gpu
+resources: {gpus: 2}
+verl:
+  algorithm: {adv_estimator: grpo}
+  data: {train_batch_size: 16, max_prompt_length: 256, max_response_length: 256}
+  actor_rollout_ref:
+    model: {path: org/model}
+    actor: {ppo_mini_batch_size: 8, ppo_micro_batch_size_per_gpu: 4}
+    rollout: {name: vllm, n: 4, tensor_model_parallel_size: 1, log_prob_micro_batch_size_per_gpu: 8}
+  trainer: {total_training_steps: 10}"""
 ELSEWHERE = re.compile(r"^#!(?:(?P<file>.+):)?(?P<line>\d+) (?P<codes>[a-z -]+)$")
 HERE_MARK = re.compile(r"\s*#! (?P<codes>[a-z -]+)$")
 
@@ -66,7 +79,9 @@ def cases() -> list[Case]:
 
 def add_file(case: Case, name: str, text: str) -> None:
     lines: list[str] = []
-    for line in text.replace("%base", BASE).replace("%verl", VERL).splitlines():
+    for mark, whole in (("%base", BASE), ("%verl", VERL), ("%rlvr", RLVR)):
+        text = text.replace(mark, whole)
+    for line in text.splitlines():
         moved = ELSEWHERE.match(line)
         if moved:
             case.expected += [

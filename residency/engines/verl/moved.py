@@ -112,6 +112,7 @@ GONE: dict[str, str] = {
     "trainer.npu_profile": "profiling is set under `global_profiler` now",
     "trainer.rejection_sample": "`algorithm.filter_groups: {enable: true}` leaves out groups of equal reward",
     "trainer.hybrid_engine": "it is `actor_rollout_ref.hybrid_engine`",
+    "hydra": "verl runs in the stage's folder; leave it out",
     "data.interaction_config_path": "agent loops do this now",
     "data.datagen": "write a data stage instead",
 }

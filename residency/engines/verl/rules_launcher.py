@@ -12,7 +12,6 @@ RESERVED: dict[str, str] = {
     "trainer.default_hdfs_dir": "`checkpoints: {mirror: DIR}` copies checkpoints elsewhere",
     "trainer.device": "write `hardware: cpu` or `hardware: gpu`",
     "trainer.use_v1": "leave it out: training goes by verl's v1 trainer",
-    "hydra": "leave it out: verl runs in the stage's folder",
     "reward.reward_manager": "leave it out: what stands under `rewards:` is called by a manager of ours",
 }
 """Keys that would do nothing, with what to do instead."""

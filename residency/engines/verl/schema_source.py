@@ -49,6 +49,8 @@ class _Builder:
             schema["properties"] = {
                 key: self.node(below, (*path, key), types.get(key)) for key, below in value.items()
             }
+        else:
+            schema["default"] = {}
         return schema
 
     def node(self, value: Any, path: tuple[str, ...], annotated: Types | None) -> dict[str, Any]:

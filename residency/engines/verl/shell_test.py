@@ -60,7 +60,9 @@ def holds(command: Simple, expand: Expand) -> bool | None:
         if not values and (quoted or word.parts):
             words.append("")
         for value in values:
-            words.append("".join(map(str, value)) if all(isinstance(p, str) for p in value) else None)
+            # A variable that the script does not set is empty, as long as nobody else sets it.
+            told = [p if isinstance(p, str) else "" if p.kind == "variable" else None for p in value]
+            words.append(None if None in told else "".join(map(str, told)))
     if words and words[-1] in ("]", "]]"):
         words.pop()
     return _evaluate(words)

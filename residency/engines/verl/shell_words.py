@@ -223,8 +223,12 @@ class _Shell:
     def _split(self, word: Word) -> list[Value]:
         pieces: list[list[str | Hole]] = []
         current: list[str | Hole] | None = None
+        opened = False
         for part in word.parts:
             values = self._array(part)
+            opened = opened or values is not None
+            if values is None and isinstance(part, Variable) and not part.quoted and self._defaulted(part):
+                values = self._split(Word(part.argument.parts, word.line))
             if values is None:
                 text = self._part(part, word.line)
                 if not part.quoted and isinstance(part, Variable):
@@ -239,7 +243,17 @@ class _Shell:
                 current = [*(current or []), *value]
         if current is not None:
             pieces.append(current)
-        return [_merged(piece) for piece in pieces]
+        found = [_merged(piece) for piece in pieces]
+        # `"${NAME[@]}"` without values is no word, not an empty one.
+        return [] if opened and len(found) == 1 and plain(found[0]) == "" else found
+
+    def _defaulted(self, part: Variable) -> bool:
+        """True for `${NAME:-default}` that stands for its default."""
+        if part.operator not in (":-", "-") or part.index:
+            return False
+        name = part.name
+        known = name in self.scalars or name in self.arrays or name in ("HOME", "PWD")
+        return not known or (part.operator == ":-" and plain(self._named(name, 0)) == "")
 
     def _array(self, part: Part) -> list[Value] | None:
         """The values of `"${NAME[@]}"`, `$@`; None for any other part."""

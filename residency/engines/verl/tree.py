@@ -167,12 +167,7 @@ def _collect(schema: Mapping[str, Any], above: str, found: dict[str, Any]) -> No
         if below.get("properties"):
             _collect(below, path, found)
         elif name != "_target_":
-            found[path] = below.get("default", {} if "object" in _types(below) else None)
-
-
-def _types(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    types = schema.get("type", ())
-    return (types,) if isinstance(types, str) else tuple(types)
+            found[path] = below.get("default")
 
 
 def known(name: str) -> bool:
