@@ -137,15 +137,18 @@ class RunRecord:
             self._compared = self._compare()
         return self._compared
 
-    def _compare(self) -> list[Comparison]:
+    def series(self) -> list[list[tuple[StageRecord, Score]]]:
+        """The scores of one task and metric on the same data, in the order of the run."""
         groups: dict[tuple[str, str, str], dict[str, tuple[StageRecord, Score]]] = {}
         for stage in self.evaluations:
             for score in stage.scores:
                 key = (score.task, score.metric, _data_of(stage, score.task))
                 groups.setdefault(key, {}).setdefault(stage.name, (stage, score))
+        return [list(group.values()) for group in groups.values()]
+
+    def _compare(self) -> list[Comparison]:
         found = []
-        for group in groups.values():
-            entries = list(group.values())
+        for entries in self.series():
             for place in range(1, len(entries)):
                 # The second has the first before it: that is one comparison, not two.
                 for base in sorted({0, place - 1}):

@@ -1,7 +1,8 @@
-"""What a reinforcement learning stage leaves beside its curve: rollouts, the gold check, counts of prompts."""
+"""What an rlvr stage leaves beside its curve: rollouts, the gold check, counts of prompts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 from residency.report.reader import Reader
 from residency.report.scores import LONGEST, integer, number, text
 
-EACH = 4
+EACH = 3
 """Rollouts of the first steps that are kept, and of the last."""
-BEST = 3
+BEST = 2
 """Of the last tenth of the steps, those of the highest reward that are kept beside them."""
-PAIRS = 3
+PAIRS = 2
 """Validation questions whose first and last answers are kept."""
 
 
@@ -148,6 +149,14 @@ def components_of(rows: Iterable[Mapping[str, Any]], known: Sequence[Component])
     return found + [Component(name) for name in names if name not in seen]
 
 
+def tenths(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The means of the first and of the last tenth of the values, one of them at least."""
+    if not values:
+        return None, None
+    size = max(1, len(values) // 10)
+    return math.fsum(values[:size]) / size, math.fsum(values[-size:]) / size
+
+
 def _components(given: Any) -> list[Component]:
     found = []
     for entry in given if isinstance(given, list) else []:
@@ -161,7 +170,9 @@ def _components(given: Any) -> list[Component]:
 def _prompts(split: str, counts: Any) -> Prompts | None:
     if not isinstance(counts, Mapping):
         return None
-    read, kept, dropped, truncated = (integer(counts.get(k)) for k in ("read", "kept", "dropped", "truncated"))
+    read, kept, dropped, truncated = (
+        integer(counts.get(k)) for k in ("read", "kept", "dropped", "truncated")
+    )
     if read is None or kept is None:
         return None
     return Prompts(split, read, kept, dropped or 0, truncated or 0)

@@ -145,7 +145,9 @@ class PlainView:
         if left is not None and not ended:
             parts.append(f"{wording.duration(left)} left")
         head = f"[{name}] "
-        lines = figures.packed([part for part in (*parts, *more) if part], WIDTH - len("00:00:00 ") - len(head))
+        lines = figures.packed(
+            [part for part in (*parts, *more) if part], WIDTH - len("00:00:00 ") - len(head)
+        )
         if lines:
             self._said[name] = (now, share, progress.step)
         for said in lines:
