@@ -32,8 +32,8 @@ def part(found: Rollouts, components: Sequence[Component]) -> Markup | None:
         return None
     said = (
         f"Some of {wording.plural(found.kept, 'rollout')} in rollouts.jsonl, those of training drawn at "
-        "random. Scores are those before the weights. A reward that rises while the answers get worse is being "
-        "gamed: read them."
+        "random. Scores are those before the weights. A reward that rises while the answers get worse "
+        "is being gamed: read them."
     )
     return tag(
         "div", tag("h4", "Rollouts"), tag("p", said, class_="quiet small"), tables, class_="part rollouts"
