@@ -6,14 +6,14 @@ be read stands in its `problems`.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from residency.errors import Missing
+from residency.report import rlvr
 from residency.report.model import DataFile, Funnel, RunRecord, StageRecord
+from residency.report.reader import Reader
 from residency.report.scores import integer, number, sample, score, text
 from residency.run.rundir import identity
 from residency.run.seen import as_seen, attempt_end
@@ -22,94 +22,12 @@ LOG_TAIL = 4000
 """Bytes of the log of a stage that did not end well."""
 
 
-class _Reader:
-    """Reads files below a run directory and remembers what was wrong with them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.problems: list[str] = []
-
-    def _note(self, path: Path, what: str) -> None:
-        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-        self.problems.append(f"{shown}: {what}")
-
-    def json(self, path: Path) -> dict[str, Any]:
-        """The mapping in a JSON file; empty when it is missing or damaged."""
-        try:
-            value = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            self._note(path, f"cannot be read ({error})")
-            return {}
-        if isinstance(value, dict):
-            return value
-        self._note(path, "holds no mapping")
-        return {}
-
-    def yaml(self, path: Path) -> dict[str, Any]:
-        """The mapping in a YAML file; empty when it is missing or damaged."""
-        import yaml
-
-        try:
-            value = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, yaml.YAMLError, ValueError) as error:
-            self._note(path, f"cannot be read ({str(error).splitlines()[0]})")
-            return {}
-        return value if isinstance(value, dict) else {}
-
-    def rows(self, path: Path) -> Iterator[dict[str, Any]]:
-        """The mappings in a JSONL file. A last line cut short by a killed writer is passed over."""
-        bad = 0
-        try:
-            with path.open(encoding="utf-8", errors="replace") as stream:
-                for line in stream:
-                    if not line.strip():
-                        continue
-                    try:
-                        value = json.loads(line)
-                    except ValueError:
-                        bad += line.endswith("\n")
-                        continue
-                    if isinstance(value, dict):
-                        yield value
-                    else:
-                        bad += 1
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self._note(path, f"cannot be read ({error})")
-        if bad:
-            self._note(path, f"{bad} lines cannot be read")
-
-    def text(self, path: Path) -> str:
-        """The text of a small file; empty when it is missing."""
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-
-    def tail(self, path: Path, size: int, end: int | None = None) -> str:
-        """The last bytes of a file, or of its first `end` bytes, from the start of a line."""
-        try:
-            with path.open("rb") as stream:
-                length = stream.seek(0, os.SEEK_END) if end is None else end
-                start = max(0, length - size)
-                stream.seek(start)
-                found = stream.read(length - start).decode("utf-8", errors="replace")
-        except OSError:
-            return ""
-        return found.split("\n", 1)[-1] if length > size else found
-
-
 def collect(run_dir: Path) -> RunRecord:
     """Read a run directory. Raises Missing when there is none."""
     run_dir = Path(run_dir).absolute()
     if not run_dir.is_dir():
         raise Missing(f"there is no run at {run_dir}", "`python launch.py runs` lists the runs")
-    reader = _Reader(run_dir)
+    reader = Reader(run_dir)
     raw = reader.json(run_dir / "run.json")
     if not raw and not (run_dir / "stages").is_dir():
         raise Missing(f"{run_dir} is no run: it has neither run.json nor stages/")
@@ -152,7 +70,7 @@ def _entries(raw: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:
     return [{"name": path.name} for path in sorted(folder.iterdir())] if folder.is_dir() else []
 
 
-def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: bool) -> StageRecord:
+def _stage(entry: Mapping[str, Any], run_dir: Path, reader: Reader, *, alive: bool) -> StageRecord:
     name = text(entry.get("name"))
     folder = _folder(entry, run_dir)
     current = reader.json(folder / "state.json") if folder else {}
@@ -203,16 +121,20 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: _Reader, *, alive: b
     return record
 
 
-def _contents(record: StageRecord, folder: Path, reader: _Reader, *, upto: int | None) -> None:
+def _contents(record: StageRecord, folder: Path, reader: Reader, *, upto: int | None) -> None:
     """What lies in the stage's folder, less what another run has added since this one's step `upto`."""
     outputs = folder / "outputs"
-    record.config = reader.yaml(folder / "stage.yaml")
+    stage = reader.yaml(folder / "stage.yaml")
+    record.config = rlvr.recipe(stage)
     commands = reader.text(folder / "command.txt").splitlines()
     record.command = "\n".join(line for line in commands if not line.startswith("#")).strip()
     record.curve = _curve(reader.rows(folder / "metrics.jsonl"))
     if record.status in ("failed", "interrupted", "running"):
         end = attempt_end(folder / "log.txt", record.attempts or 0) if record.since else None
         record.log_tail = reader.tail(folder / "log.txt", LOG_TAIL, end)
+    if record.kind == "rlvr":
+        record.rlvr = rlvr.read(folder, stage, reader, upto=(upto or 0) if record.since else None)
+        record.funnels = [funnel for found in record.rlvr.prompts if (funnel := _prompts(found, record))]
     if record.since:
         record.curve = [row for row in record.curve if row["step"] <= (upto or 0)]
         return
@@ -226,7 +148,8 @@ def _contents(record: StageRecord, folder: Path, reader: _Reader, *, upto: int |
         rows = reader.rows(outputs / "samples.jsonl")
         record.samples = [sample(row, position) for position, row in enumerate(rows)]
     made = reader.json(outputs / "report.json")
-    record.funnels, record.files = read_funnels(made), read_files(made)
+    record.funnels = record.funnels or read_funnels(made)
+    record.files = read_files(made)
 
 
 def _curve(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -289,6 +212,16 @@ def _funnel(name: str, counts: Mapping[str, Any]) -> Funnel:
         dropped = {"dropped": raw} if isinstance(raw, int) else _mapping(raw)
     whole = {text(k): n for k, v in dropped.items() if (n := integer(v))}
     return Funnel(name, integer(counts.get("read")), integer(counts.get("kept")), whole)
+
+
+def _prompts(found: rlvr.Prompts, record: StageRecord) -> Funnel | None:
+    """The questions of one split; None where none was left out."""
+    if not found.dropped:
+        return None
+    limit = record.rlvr.limit if record.rlvr else None
+    reason = f"longer than {limit:,} tokens" if limit else "too long"
+    name = "questions to train on" if found.split == "train" else "questions to validate on"
+    return Funnel(name, found.read, found.kept, {reason: found.dropped})
 
 
 def _settle(record: RunRecord, *, alive: bool) -> None:

@@ -42,8 +42,10 @@ class Comparison:
 
     @property
     def clear(self) -> bool:
-        """True when the interval leaves out zero."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """True when the interval leaves out zero, and the exact test agrees where there is one."""
+        if self.low is None or self.high is None or not (self.low > 0 or self.high < 0):
+            return False
+        return self.p is None or self.p <= 1 - self.after.level
 
 
 def mcnemar(gained: int, lost: int) -> float:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from residency.engines.base import Progress
-from residency.report import wording
-from residency.report.terminal import Pace, counted, metrics_text
+from residency.report import figures, wording
+from residency.report.terminal import Pace, counted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -242,9 +242,11 @@ class LiveView:
             size = max(8, min(40, width - len(words) - 6))
             made.append_text(self._bar(progress.step / progress.total, size)).append("  ")
         lines = [made.append(words)]
-        figures = metrics_text(progress, 2 if width < 60 else 4)
-        if figures:
-            lines.append(Text(f"   {figures}"))
+        told = figures.packed(figures.said(progress.metrics, 2 if width < 60 else 4), width - 3)
+        lines += [Text(f"   {line}") for line in told[: 1 if width < 60 else 2]]
+        if progress.message and progress.step == progress.total:
+            # Its steps are done, and it still works: it writes the model, say.
+            lines.append(Text(f"   {progress.message}", style="dim"))
         return lines
 
     def _bar(self, share: float, size: int) -> Text:

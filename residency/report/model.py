@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.report.compare import Comparison, compare
+from residency.report.rlvr import Rlvr
 from residency.report.scores import Sample, Score
 
 ENDED = ("done", "failed", "interrupted", "reused", "skipped")
@@ -76,6 +77,8 @@ class StageRecord:
     lm_eval_version: str = ""
     funnels: Sequence[Funnel] = ()
     files: Sequence[DataFile] = ()
+    rlvr: Rlvr | None = None
+    """What reinforcement learning left beside its curve."""
     log_tail: str = ""
 
     @property
@@ -127,33 +130,39 @@ class RunRecord:
         return [stage for stage in self.stages if stage.scores]
 
     def comparisons(self) -> list[Comparison]:
-        """Each later score of a task and metric against the first one on the same data; made once."""
+        """Each score against the first of its task and metric on the same data, and against the one
+        before it; made once.
+        """
         if self._compared is None:
             self._compared = self._compare()
         return self._compared
 
-    def _compare(self) -> list[Comparison]:
-        first: dict[tuple[str, str, str], tuple[StageRecord, Score]] = {}
-        found = []
+    def series(self) -> list[list[tuple[StageRecord, Score]]]:
+        """The scores of one task and metric on the same data, in the order of the run."""
+        groups: dict[tuple[str, str, str], dict[str, tuple[StageRecord, Score]]] = {}
         for stage in self.evaluations:
             for score in stage.scores:
                 key = (score.task, score.metric, _data_of(stage, score.task))
-                if key not in first:
-                    first[key] = (stage, score)
-                    continue
-                base, before = first[key]
-                if base is stage:
-                    continue
-                found.append(
-                    compare(
-                        base.name,
-                        before,
-                        base.samples_of(score.task),
-                        stage.name,
-                        score,
-                        stage.samples_of(score.task),
+                groups.setdefault(key, {}).setdefault(stage.name, (stage, score))
+        return [list(group.values()) for group in groups.values()]
+
+    def _compare(self) -> list[Comparison]:
+        found = []
+        for entries in self.series():
+            for place in range(1, len(entries)):
+                # The second has the first before it: that is one comparison, not two.
+                for base in sorted({0, place - 1}):
+                    (earlier, before), (later, after) = entries[base], entries[place]
+                    found.append(
+                        compare(
+                            earlier.name,
+                            before,
+                            earlier.samples_of(before.task),
+                            later.name,
+                            after,
+                            later.samples_of(after.task),
+                        )
                     )
-                )
         return found
 
 

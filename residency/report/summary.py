@@ -11,7 +11,8 @@ from residency.report.collect import collect
 from residency.report.compare import Comparison
 from residency.report.model import RunRecord, StageRecord
 from residency.report.page.evaluation import SMOKE
-from residency.report.scores import Score
+from residency.report.rlvr import tenths
+from residency.report.scores import Score, number
 
 GAP = "  "
 
@@ -55,6 +56,9 @@ def summary_text(record: RunRecord, width: int | None = None, page: Path | None 
         for found in comparisons:
             if (found.task, found.metric) == (task, metric):
                 lines += _difference(found, width)
+    for stage in record.stages:
+        if stage.kind == "rlvr" and (said := _reward(stage)):
+            lines += ["", *textwrap.wrap(said, width, subsequent_indent="  ")]
     if groups and record.smoke:
         lines += ["", *textwrap.wrap(SMOKE, width)]
     if page is not None:
@@ -62,6 +66,19 @@ def summary_text(record: RunRecord, width: int | None = None, page: Path | None 
         page = page.absolute()
         lines += ["", f"report: {page.relative_to(cwd) if page.is_relative_to(cwd) else page}"]
     return "\n".join(lines).strip("\n")
+
+
+def _reward(stage: StageRecord) -> str:
+    """How the reward of a training went, in one sentence."""
+    values = [found for row in stage.curve if (found := number(row.get("reward"))) is not None]
+    first, last = tenths(values)
+    if first is None or last is None:
+        return ""
+    steps = wording.plural(len(values), "step")
+    said = f"{stage.name}: reward {wording.number(first, 3)} to {wording.number(last, 3)} over {steps}"
+    said += " (means of the first and the last tenth" if len(values) > 1 else " (mean"
+    best = stage.rlvr.gold.maximum if stage.rlvr and stage.rlvr.gold else None
+    return said + (f"; a right answer scores {wording.number(best)})" if best is not None else ")")
 
 
 def _scores(entries: list[tuple[StageRecord, Score]], width: int) -> list[str]:

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from residency.engines.base import Progress
-from residency.report import wording
+from residency.report import figures, wording
 
 if TYPE_CHECKING:
     from residency.plan.model import Plan
     from residency.report.live import LiveView
 
-FIRST_METRICS = ("loss", "eval_loss", "reward")
-"""Metrics named first; the others follow in the engine's order."""
-UNTOLD = ("step", "total", "seconds", "epoch")
-"""Figures that the step and the time already tell."""
+WIDTH = 80
+"""Columns of a plain line of progress; what does not fit goes on the next."""
 
 
 class Pace:
@@ -60,13 +58,6 @@ class Pace:
             return None
         at, step = self._seen[-1]
         return max(0.0, (total - step) / self.rate - (elapsed - at))
-
-
-def metrics_text(progress: Progress, most: int = 4) -> str:
-    """`loss 0.4123 · eval_loss 0.38 · learning_rate 9e-5`."""
-    found = progress.metrics
-    keys = [k for k in FIRST_METRICS if k in found] + [k for k in found if k not in (*FIRST_METRICS, *UNTOLD)]
-    return " · ".join(f"{key} {wording.number(found[key])}" for key in keys[:most])
 
 
 def counted(progress: Progress) -> str:
@@ -143,19 +134,24 @@ class PlainView:
             little = False
         if not ended and (now - then < self.SECONDS or little):
             return
+        first, *more = figures.said(progress.metrics) or [""]
         parts = [counted(progress) or progress.message]
         if progress.total:
             parts[0] += f" ({share:.0%})" if share >= 0.01 else f" ({share:.1%})"
-        parts.append(metrics_text(progress))
+        parts.append(first)
         if pace.rate:
             parts.append(wording.rate(pace.rate, progress.unit))
         left = pace.left(elapsed, progress.total)
         if left is not None and not ended:
             parts.append(f"{wording.duration(left)} left")
-        said = " · ".join(part for part in parts if part)
-        if said:
+        head = f"[{name}] "
+        lines = figures.packed(
+            [part for part in (*parts, *more) if part], WIDTH - len("00:00:00 ") - len(head)
+        )
+        if lines:
             self._said[name] = (now, share, progress.step)
-            self._write(f"[{name}] {said}")
+        for said in lines:
+            self._write(head + said)
 
     def line(self, name: str, text: str) -> None:
         """Nothing: the stage's log.txt holds it."""

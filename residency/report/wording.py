@@ -61,6 +61,11 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
+def score(value: float) -> str:
+    """A reward, three decimals, so that points stand below each other: `0.425`, `−0.100`."""
+    return (f"{value:.3f}" if abs(value) < 100 else number(value)).replace("-", "−")
+
+
 def size(count: float) -> str:
     """Bytes with a binary unit: `3.2 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -7,7 +7,6 @@ checkpoint merged. See main.py for what the command does, and driver/ for what r
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from residency.engines.base import CheckContext, Engine, Job, Launch, MemoryEsti
 from residency.engines.verl import (
     checkpoints,
     failures,
+    figures,
     finish,
     hardware,
     history,
@@ -160,7 +160,7 @@ class Verl(Engine):
             raise StageFailed(f"the stage ended without the model of step {steps:,}", "look into log.txt")
         tensors = hf_folder.check_model(folder)
         logged = history.rows(job.folder)
-        metrics = _figures(logged, steps)
+        metrics = figures.final(logged, steps)
         metrics["parameters_saved"] = sum(tensor.size for tensor in tensors.values())
         warnings = _warnings(job, logged)
         rollouts = job.outputs / places.ROLLOUTS
@@ -195,22 +195,6 @@ def _expected(job: Job) -> int | None:
         "steps": flat.get("trainer.total_training_steps"),
     }
     return training.expected_steps(stage, report)
-
-
-def _figures(logged: list[dict[str, Any]], steps: int) -> dict[str, Any]:
-    figures: dict[str, Any] = {"steps": steps}
-    trained = [row for row in logged if "reward" in row]
-    if trained:
-        tail = trained[-max(1, len(trained) // 10) :]
-        figures["first_reward"] = trained[0]["reward"]
-        figures["last_reward"] = math.fsum(row["reward"] for row in tail) / len(tail)
-        figures["train_seconds"] = trained[-1]["seconds"]
-    validated = [row for row in logged if "validation/total/mean" in row]
-    if validated:
-        figures["first_validation"] = validated[0]["validation/total/mean"]
-        figures["last_validation"] = validated[-1]["validation/total/mean"]
-        figures["validation_n"] = int(validated[-1]["validation/n"])
-    return figures
 
 
 def _warnings(job: Job, logged: list[dict[str, Any]]) -> list[str]:

@@ -43,6 +43,7 @@ TAKEN = ("rewards/", "validation/", "val-core/")
 # What the live view shows, most telling first.
 SHOWN = (
     "reward",
+    "unavailable",
     "zero_variance_groups",
     "response_length",
     "kl",

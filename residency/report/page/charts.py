@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from residency.report import wording
@@ -31,6 +31,8 @@ class Series:
     """Its class: `train`, `eval` or `other`."""
     smooth: bool = False
     """Draw the points faintly under their smoothed line."""
+    band: Sequence[tuple[float, float]] = ()
+    """For each point the lower and the upper edge of an area drawn behind the line."""
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -72,17 +74,28 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 
 
 def line_chart(
-    series: Sequence[Series], label: str, marks: Sequence[tuple[float, str]] = ()
+    series: Sequence[Series],
+    label: str,
+    marks: Sequence[tuple[float, str]] = (),
+    *,
+    most: int = MOST_POINTS,
 ) -> Markup | None:
-    """Lines over steps. `marks` are steps with a word: where a run was resumed.
+    """Lines over steps.
 
-    Returns None when there is nothing to draw.
+    Args:
+        series: The lines; those without points are passed over.
+        label: The chart's title.
+        marks: Steps with a word: where a run was resumed.
+        most: Points drawn of one line.
+
+    Returns:
+        The chart, or None when there is nothing to draw.
     """
     series = [s for s in series if s.points]
     if not series:
         return None
     xs = [x for s in series for x, _ in s.points]
-    ys = [y for s in series for _, y in s.points]
+    ys = [y for s in series for _, y in s.points] + [edge for s in series for ends in s.band for edge in ends]
     left, right = min(xs), max(xs)
     if left == right:
         left, right = left - 1, right + 1
@@ -100,19 +113,22 @@ def line_chart(
     for x, _ in inside:
         at = place((x, low))[0]
         drawn.append(tag("line", x1=at, x2=at, y1=0, y2=1000, class_="mark"))
+    drawn += [_band(s, place) for s in series if s.band]
     data = []
     for s in series:
-        points = thinned(s.points)
+        points = thinned(s.points, most)
         if s.smooth and len(s.points) > 12:
             drawn.append(_line([place(p) for p in points], f"line raw {s.role}"))
             means = smoothed([y for _, y in s.points])
-            even = thinned([(x, y) for (x, _), y in zip(s.points, means, strict=True)])
+            even = thinned([(x, y) for (x, _), y in zip(s.points, means, strict=True)], most)
             drawn.append(_line([place(p) for p in even], f"line {s.role}"))
         else:
             drawn.append(_line([place(p) for p in points], f"line {s.role}"))
             if len(points) <= 25:
                 drawn.extend(_dot(*place(p), s.role) for p in points)
-        data.append({"name": s.name, "role": s.role, "points": [[x, float(f"{y:.6g}")] for x, y in points]})
+        edges = {x: ends for (x, _), ends in zip(s.points, s.band, strict=False)}
+        told = [[x, *(float(f"{v:.6g}") for v in (y, *edges.get(x, ())))] for x, y in points]
+        data.append({"name": s.name, "role": s.role, "points": told})
     wanted = [t for t in ticks(left, right) if left <= t <= right and float(t).is_integer()]
     legend = [
         tag(
@@ -166,6 +182,18 @@ def line_chart(
     )
 
 
+def _band(series: Series, place: Callable[[Point], Point]) -> Markup:
+    """The area between the edges, smoothed where the line is."""
+    lows, highs = ([ends[i] for ends in series.band] for i in (0, 1))
+    if series.smooth and len(lows) > 12:
+        lows, highs = smoothed(lows), smoothed(highs)
+    edges = list(zip((x for x, _ in series.points), lows, highs, strict=False))
+    edges = edges[:: max(1, len(edges) // 200)] + edges[-1:]
+    corners = [place((x, high)) for x, _, high in edges] + [place((x, low)) for x, low, _ in reversed(edges)]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return tag("polygon", points=points, class_=f"band {series.role}")
+
+
 def _mark_label(at: float, word: str) -> Markup:
     return tag("span", word, class_="mark-label" + " left" * (at > 600), style=f"left:{at / 10:.2f}%")
 
@@ -190,7 +218,7 @@ class Dot:
     text: str
     """The figure in words."""
     role: str
-    """Its class: `before` or `after`."""
+    """Its class: `before`, `between` or `after`."""
 
 
 def dot_plot(groups: Sequence[tuple[str, Sequence[Dot]]], label: str) -> Markup:

@@ -49,7 +49,7 @@ def _plot(entries: list[tuple[StageRecord, Score]], shares: bool) -> list[Markup
     for stage, score in entries:
         groups.setdefault((score.task, score.metric), []).append((stage, score))
     made = [
-        (f"{task} · {metric}", [_dot(stage, score, place) for place, (stage, score) in enumerate(group)])
+        (f"{task} · {metric}", [_dot(*entry, place, len(group)) for place, entry in enumerate(group)])
         for (task, metric), group in groups.items()
         if all(_is_share(score) for _, score in group) == shares
     ]
@@ -59,8 +59,8 @@ def _plot(entries: list[tuple[StageRecord, Score]], shares: bool) -> list[Markup
     return [dot_plot(plot, "scores with intervals; the table below holds the same figures") for plot in plots]
 
 
-def _dot(stage: StageRecord, score: Score, place: int) -> Dot:
-    role = "after" if place else "before"
+def _dot(stage: StageRecord, score: Score, place: int, of: int) -> Dot:
+    role = "before" if place == 0 else "after" if place == of - 1 else "between"
     return Dot(stage.name, score.value, score.low, score.high, wording.value(score), role)
 
 

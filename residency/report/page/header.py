@@ -49,27 +49,29 @@ def section(record: RunRecord) -> Markup:
 
 
 def _headlines(record: RunRecord) -> Markup | None:
-    """Before and after in large figures, for four comparisons at most."""
-    last = {(c.task, c.metric): c for c in record.comparisons()}
+    """The first score of a task, the last and those between in large figures, for four tasks at most."""
+    ends = {(id(c.before), id(c.after)): c for c in record.comparisons()}
     tiles = []
-    for found in list(last.values())[:4]:
+    for entries in [found for found in record.series() if len(found) > 1][:4]:
+        found = ends[id(entries[0][1]), id(entries[-1][1])]
         words = f"{wording.difference(found)}"
         if found.low is not None:
             words += f" ({wording.interval(found.low, found.high, True)})"
-        n = f", n = {found.after.n:,}" if found.after.n is not None else ""
+        words += f", n = {found.after.n:,}" if found.after.n is not None else ""
+        several = len(entries) > 2
+        if several:
+            words += f", from {found.before_stage} to {found.after_stage}"
+        arrow = tag("span", " → ", class_="arrow", aria_label="to")
+        figures: list[Child] = [tag("span", wording.value(found.before), class_="from")]
+        for _, score in entries[1:]:
+            figures += [arrow, tag("span", wording.value(score), class_="to")]
         tiles.append(
             tag(
                 "div",
                 tag("div", f"{found.task} · {found.metric}", class_="quiet small"),
-                tag(
-                    "div",
-                    tag("span", wording.value(found.before), class_="from"),
-                    tag("span", " → ", class_="arrow", aria_label="to"),
-                    tag("span", wording.value(found.after), class_="to"),
-                    class_="figures",
-                ),
-                tag("div", words + n, class_="small"),
-                [tag("span", label, class_="label") for label in _labels(found.before, found.after)],
+                tag("div", figures, class_="figures several" if several else "figures"),
+                tag("div", words, class_="small"),
+                [tag("span", label, class_="label") for label in _labels(*(score for _, score in entries))],
                 class_="tile",
             )
         )

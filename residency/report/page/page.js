@@ -18,8 +18,9 @@ for (const plot of document.querySelectorAll(".plot[data-chart]")) {
       // The last value at or before this step: a held-out loss is not measured at every step.
       const seen = series.points.filter((p) => p[0] <= step);
       if (seen.length) {
-        const [at, value] = seen[seen.length - 1];
-        lines.push(series.name + " " + value + (at < step ? " (step " + at + ")" : ""));
+        const [at, value, low, high] = seen[seen.length - 1];
+        const band = low === undefined ? "" : " (" + low + " to " + high + ")";
+        lines.push(series.name + " " + value + band + (at < step ? " (step " + at + ")" : ""));
       }
     }
     tip.textContent = lines.join("\n");

@@ -39,13 +39,12 @@ class Question:
 
     @property
     def marks(self) -> list[str]:
-        """The filters that it falls under: by its last answer, and by how that changed."""
-        answers = list(self.answers.values())
-        first, last = answers[0], answers[-1]
+        """The filters that it falls under: by its last answer, and by how that differs from earlier ones."""
+        *earlier, last = self.answers.values()
         marks = [] if last.correct is None else ["right" if last.correct else "wrong"]
         if last.unreadable:
             marks.append("unreadable")
-        if None not in (first.correct, last.correct) and first.correct != last.correct:
+        if last.correct is not None and any(one.correct is (not last.correct) for one in earlier):
             marks += ["changed", "gained" if last.correct else "lost"]
         return marks
 

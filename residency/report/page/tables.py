@@ -9,13 +9,25 @@ from residency.report.markup import Child, Markup, tag
 from residency.report.wording import plain_value
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Child]], numeric: Iterable[int] = ()) -> Markup:
-    """A table; `numeric` are the columns set to the right. Empty cells vanish on a narrow screen."""
-    right = set(numeric)
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    numeric: Iterable[int] = (),
+    wide: Iterable[int] = (),
+) -> Markup:
+    """A table. Empty cells vanish on a narrow screen.
+
+    Args:
+        heads: The columns' names.
+        rows: The cells.
+        numeric: Columns set to the right.
+        wide: Columns of long text, which on a narrow screen take the whole width.
+    """
+    right, long = set(numeric), set(wide)
 
     def cell(place: int, child: Child) -> Markup:
         empty = child == "" or child is None
-        class_ = " ".join(["num"] * (place in right) + ["empty"] * empty) or None
+        class_ = " ".join(["num"] * (place in right) + ["wide"] * (place in long) + ["empty"] * empty) or None
         return tag("td", tag("div", child), class_=class_, data_label=heads[place])
 
     head = [

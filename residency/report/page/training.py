@@ -9,6 +9,7 @@ from typing import Any
 from residency.report import wording
 from residency.report.markup import Markup, tag
 from residency.report.model import RunRecord, StageRecord
+from residency.report.page import rlvr
 from residency.report.page.charts import Point, Series, line_chart
 from residency.report.scores import number
 
@@ -28,11 +29,13 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
 
 def _stage(stage: StageRecord) -> Markup | None:
     rows = stage.curve
-    if not rows:
-        return None
     marks = []
     if found := re.search(r"(\d+)$", stage.resumed_from):
         marks.append((float(found.group(1)), "resumed"))
+    if stage.kind == "rlvr":
+        return rlvr.card(stage, _facts(stage) if rows else "", marks)
+    if not rows:
+        return None
     main = line_chart(
         [
             Series("train", _column(rows, "loss"), "train", smooth=True),

@@ -1,0 +1,94 @@
+"""Rollouts of early and late steps with the components of their rewards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from residency.report import wording
+from residency.report.markup import Child, Markup, tag
+from residency.report.page.tables import folded, table
+from residency.report.rlvr import BEST, Component, Rollout, Rollouts
+
+LONG = 240
+"""Characters from which a prompt or an answer is folded."""
+START = 120
+"""Characters of a folded one that show."""
+
+
+def part(found: Rollouts, components: Sequence[Component]) -> Markup | None:
+    """Tables of the first rollouts, the last, and the best of the last; validation answers in pairs."""
+    tables: list[Child] = []
+    for title, rollouts in (
+        ("First steps", found.early),
+        ("Last steps", found.late),
+        (f"Highest rewards of the last tenth, up to {BEST} more", found.best),
+    ):
+        if rollouts:
+            tables += [tag("h5", title), _table(rollouts, [c.name for c in components])]
+    if found.pairs:
+        tables += [tag("h5", "The same validation question, first and last"), _pairs(found.pairs)]
+    if not tables:
+        return None
+    said = (
+        f"Some of {wording.plural(found.kept, 'rollout')} in rollouts.jsonl, those of training drawn at "
+        "random. Scores are those before the weights. A reward that rises while the answers get worse "
+        "is being gamed: read them."
+    )
+    return tag(
+        "div", tag("h4", "Rollouts"), tag("p", said, class_="quiet small"), tables, class_="part rollouts"
+    )
+
+
+def _table(rollouts: Sequence[Rollout], names: Sequence[str]) -> Markup:
+    heads = ["Step", "Question and answer", *names, "Reward"]
+    rows: list[list[Child]] = []
+    for one in rollouts:
+        rows.append(
+            [
+                f"{one.step:,}",
+                [_text(one.prompt, "quiet", "question"), _answer(one)],
+                *(_score(one, name) for name in names),
+                tag("b", "none" if one.reward is None else wording.score(one.reward)),
+            ]
+        )
+    return table(heads, rows, range(2, len(heads)), wide={1})
+
+
+def _score(one: Rollout, name: str) -> str:
+    value = one.components.get(name)
+    return wording.score(value) if value is not None else "none" if name in one.components else ""
+
+
+def _answer(one: Rollout) -> list[Child]:
+    why = tag("p", f"no reward: {one.why}", class_="quiet small") if one.reward is None and one.why else None
+    return [_text(one.answer, None, "answer"), why]
+
+
+def _pairs(pairs: Sequence[tuple[Rollout, Rollout]]) -> Markup:
+    first, last = pairs[0][0].step, pairs[0][1].step
+    heads = ["Question", f"Step {first:,}", "Reward", f"Step {last:,}", "Reward"]
+    rows = []
+    for before, after in pairs:
+        row: list[Child] = [_text(before.prompt, "quiet", "question")]
+        for one in (before, after):
+            reward = "none" if one.reward is None else wording.score(one.reward)
+            row += [_text(one.answer, None, "answer"), tag("b", reward)]
+        rows.append(row)
+    return table(heads, rows, {2, 4}, wide={0, 1, 3})
+
+
+def _text(text: str, class_: str | None, what: str) -> Markup:
+    """A prompt or an answer, folded when it is long. Of a question the end tells most."""
+    shown = wording.clean(text).strip()
+    whole = tag("pre", shown or "(nothing)", class_=class_ if shown else "quiet")
+    if len(shown) <= LONG:
+        return whole
+    # Rendered as a chat, a prompt ends with the name of who is to speak.
+    words = " ".join(re.sub(r"\s+assistant$", "", shown).split())
+    start = (
+        f"… {words[-START:].split(' ', 1)[-1]}"
+        if what == "question"
+        else f"{words[:START].rsplit(' ', 1)[0]} …"
+    )
+    return folded([tag("span", start, class_="start"), f" ({len(shown):,} characters)"], whole)
