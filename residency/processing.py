@@ -30,6 +30,9 @@ class Allowed:
     def __init__(self, **keywords: Any) -> None:
         self.json_schema = keywords
 
+    def __repr__(self) -> str:
+        return f"Allowed({', '.join(f'{key}={value!r}' for key, value in self.json_schema.items())})"
+
 
 FIELD = {"minLength": 1, "x-field": True}
 Field = Annotated[str, Allowed(**FIELD)]

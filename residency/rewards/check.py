@@ -38,9 +38,10 @@ def check(recipe: Recipe, found: Diagnostics) -> None:
     before: dict[str, _Entry] = {}
     entries = list(_entries(recipe))
     names = [entry.name for entry in entries if entry.name is not None]
+    gates = {entry.when.value for entry in entries if entry.when is not None}
     for entry in entries:
         _check_gate(entry, before, names, found)
-        _check_numbers(entry, found)
+        _check_numbers(entry, entry.name in gates, found)
         if entry.name is None:
             continue
         if entry.name in RESERVED or "/" in entry.name or entry.name != entry.name.strip():
@@ -134,9 +135,9 @@ def _check_gate(entry: _Entry, before: Mapping[str, _Entry], names: list[str], f
     found.add("unknown-reward", f"no earlier reward is named `{asked}`", entry.when, hint=hint)
 
 
-def _check_numbers(entry: _Entry, found: Diagnostics) -> None:
-    """`clip` in order, `max` within it, a weight that counts."""
-    if entry.weight == 0:
+def _check_numbers(entry: _Entry, opens: bool, found: Diagnostics) -> None:
+    """`clip` in order, `max` within it, a weight that counts unless it only `opens` another."""
+    if entry.weight == 0 and not opens:
         message = "a weight of 0 takes this reward out of the sum"
         hint = "it is still called and logged; give it a weight, or remove it"
         found.add("unusual-value", message, entry.tree.entries["weight"].value, hint=hint, severity="warning")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from residency.errors import Missing, StageFailed
+from residency.errors import Missing
 from residency.sources import Fetched, fetch
 from residency.sources.download import Patience
 
@@ -203,7 +203,7 @@ def test_a_wrong_hash_says_both_and_deletes_nothing(tmp_path: Path) -> None:
     plan = Plan(BODY)
     with serve(plan) as server:
         for _ in range(2):
-            with pytest.raises(StageFailed) as error:
+            with pytest.raises(Missing) as error:
                 get(f"{server}/rows.bin", tmp_path, sha256="0" * 64)
             assert SHA256 in error.value.message
             assert "0" * 64 in error.value.message
