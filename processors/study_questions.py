@@ -44,6 +44,9 @@ REVIEW = frozenset({"Review", "Systematic Review", "Scoping Review", "Meta-Analy
 # Publication types that report no study of their own; questions about subjects make no sense there.
 NO_STUDY = frozenset({"Editorial", "Letter", "Comment", "News", "Biography", "Published Erratum"})
 
+INDEXED = "MEDLINE"
+"""NLM's status of a citation whose indexing is complete."""
+
 SYSTEM = "You read abstracts of biomedical studies and answer questions about them."
 FORMAT = "Answer with exactly <answer>yes</answer> or <answer>no</answer>."
 
@@ -237,7 +240,8 @@ def make(
     its PMID and the seed alone. At most `2 · per_label` records a question are held in memory.
 
     Args:
-        rows: PubMed records.
+        rows: PubMed records; those without `status: MEDLINE` are left out, since only where the
+            indexing is complete does a heading's absence say no.
         questions: Which of QUESTIONS to ask.
         per_label: So many yes and so many no for each question; fewer where there are not enough.
         words: The abstract is cut after so many words.
@@ -327,8 +331,11 @@ def prompt_text(record: Row, words: int) -> str:
 
 def _unfit(row: Row, min_words: int) -> str | None:
     """Why no question can be made of a record, or None."""
+    if row.get("status") != INDEXED:
+        # In process, or never to be indexed: what no heading says yet is no "no".
+        return f"not indexed (status {row.get('status') or 'not known'})"
     if not row.get("mesh"):
-        return "not indexed"
+        return "no MeSH headings"
     if not row.get("abstract"):
         return "no abstract"
     if len(row["abstract"].split()) < min_words:

@@ -47,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         path = SCHEMAS / "engines" / f"{engine}-{version}.json"
         drift += _settle(path, generate(engine), check=arguments.check)
+        for name, source in getattr(module, "LISTS", {}).items():
+            path = SCHEMAS / "engines" / f"{engine}-{version}.{name}.txt"
+            drift += _settle_list(path, _made(engine, source), check=arguments.check)
     drift += _settle(SCHEMAS / "recipe.schema.json", editor_schema.build(SCHEMAS), check=arguments.check)
     for engine in skipped:
         print(f"skipped {engine}: it is not installed (make install)")
@@ -71,10 +74,15 @@ def generate(engine: str) -> dict[str, Any]:
     Raises:
         StageFailed: the engine does not import, or takes longer than `TIMEOUT`.
     """
-    module = f"residency.engines.{engine}.schema_source"
+    found: dict[str, Any] = json.loads(_made(engine, f"residency.engines.{engine}.schema_source"))
+    return found
+
+
+def _made(engine: str, module: str) -> str:
+    """What a module writes about its engine, run in a process of its own."""
     quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "schema.json"
+        out = Path(folder) / "out"
         try:
             done = subprocess.run(
                 [sys.executable, "-m", module, str(out)],
@@ -94,39 +102,56 @@ def generate(engine: str) -> dict[str, Any]:
             raise Missing(
                 f"the keys of {engine} cannot be read: {reason}", f"try `python -m {module} x.json`"
             )
-        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        return found
+        return out.read_text(encoding="utf-8")
 
 
 def _settle(path: Path, schema: dict[str, Any], *, check: bool) -> list[str]:
     """Write the schema, or with `check` say how the file differs from it."""
-    shown = path.relative_to(PROJECT)
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    said = "missing" if old is None else "" if old == schema else _difference(old, schema)
+    return _drift(path, said, json.dumps(schema, indent=1, ensure_ascii=False) + "\n", check=check)
+
+
+def _settle_list(path: Path, text: str, *, check: bool) -> list[str]:
+    """The same for a list of names, one a line."""
+    old = path.read_text(encoding="utf-8") if path.is_file() else None
+    before, after = set((old or "").split("\n")), set(text.split("\n"))
+    said = _named(("added", after - before), ("removed", before - after)) or "in another order"
+    return _drift(path, "missing" if old is None else "" if old == text else said, text, check=check)
+
+
+def _drift(path: Path, said: str, text: str, *, check: bool) -> list[str]:
+    """With `check` the drift, if any; else the file is made current."""
+    shown = path.relative_to(PROJECT)
     if check:
-        if old is None:
-            return [f"{shown}: missing"]
-        return [] if old == schema else [f"{shown}: {_difference(old, schema)}"]
-    if old == schema:
-        print(f"{shown}: current")
-    else:
-        write_text(path, json.dumps(schema, indent=1, ensure_ascii=False) + "\n")
-        print(f"{shown}: written" if old is None else f"{shown}: {_difference(old, schema)}")
+        return [f"{shown}: {said}"] if said else []
+    if said:
+        write_text(path, text)
+    print(f"{shown}: {'written' if said == 'missing' else said or 'current'}")
     return []
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Which keys were added, removed and changed, in a line."""
     before, after = dict(_flat(old)), dict(_flat(new))
+    return (
+        _named(
+            ("added", after.keys() - before.keys()),
+            ("removed", before.keys() - after.keys()),
+            ("changed", {key for key in before.keys() & after.keys() if before[key] != after[key]}),
+        )
+        or "in another order"
+    )
+
+
+def _named(*groups: tuple[str, set[str]]) -> str:
+    """`added a, b; removed c`, of long groups the first names."""
     words = []
-    for verb, keys in (
-        ("added", after.keys() - before.keys()),
-        ("removed", before.keys() - after.keys()),
-        ("changed", {key for key in before.keys() & after.keys() if before[key] != after[key]}),
-    ):
+    for verb, keys in groups:
         if keys:
             more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
             words.append(f"{verb} {', '.join(sorted(keys)[:_SHOWN])}{more}")
-    return "; ".join(words) or "in another order"
+    return "; ".join(words)
 
 
 def _flat(schema: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -164,7 +164,7 @@ def python(place: Path, *arguments: str, **env: str) -> subprocess.CompletedProc
         },
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -181,6 +181,7 @@ def losses(folder: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_plain_yaml_trains_as_by_hand_and_is_reused(place: Path) -> None:
     saves = place / "saves" / "tiny" / "lora" / "sft"
     launch(place, "train.yaml", "--plain")
@@ -209,6 +210,7 @@ def test_a_plain_yaml_trains_as_by_hand_and_is_reused(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_pretraining_fine_tuning_rewards_and_preferences(place: Path) -> None:
     launch(place, "stages.yaml", "--plain")
     stages = place.parent / "runs" / "stages" / "latest" / "stages"
@@ -235,6 +237,7 @@ def test_pretraining_fine_tuning_rewards_and_preferences(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_zero3_over_two_processes(place: Path) -> None:
     """On a CPU; about half a minute, and as much again where DeepSpeed first compiles its extension."""
     pytest.importorskip("deepspeed")

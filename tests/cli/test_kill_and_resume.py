@@ -98,7 +98,7 @@ def latest(runs: Path) -> dict[str, dict[str, Any]]:
 
 def wait_until_busy(launcher: subprocess.Popen[str], runs: Path, stage: str) -> None:
     """Until a stage has a process and has done something worth losing."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     store = runs / "store"
     while time.monotonic() < deadline:
         assert launcher.poll() is None, f"it ended before {stage} could be killed"
@@ -142,6 +142,7 @@ def processes_below(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
 def test_killed_in_each_stage_it_ends_with_the_same_result(tmp_path: Path) -> None:
     make_project(tmp_path / "project")
@@ -191,7 +192,7 @@ def test_killed_in_each_stage_it_ends_with_the_same_result(tmp_path: Path) -> No
     steps = [row["step"] for row in logged if "loss" in row]
     assert steps == list(range(1, 9)), "each step once, in order, over both attempts"
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while processes_below(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert processes_below(tmp_path) == []
@@ -205,31 +206,32 @@ def test_killed_in_each_stage_it_ends_with_the_same_result(tmp_path: Path) -> No
         env=environment(killed),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert again.returncode == 0
     assert again.stdout.count("reused") == len(STAGES)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_interrupted_by_the_user_it_exits_5_and_goes_on(tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     runs = tmp_path / "runs"
     launcher = subprocess.Popen(
         command("--only", "data"), cwd=tmp_path / "project", env=environment(runs), stdout=subprocess.DEVNULL
     )
-    assert launcher.wait(timeout=120) == 0
+    assert launcher.wait(timeout=600) == 0
     launcher = subprocess.Popen(
         command("--only", "sft"), cwd=tmp_path / "project", env=environment(runs), stdout=subprocess.DEVNULL
     )
     wait_until_busy(launcher, runs, "sft")
     launcher.send_signal(signal.SIGINT)
-    assert launcher.wait(timeout=60) == 5
+    assert launcher.wait(timeout=300) == 5
     assert processes_below(tmp_path / "runs") == []
     assert latest(runs)["sft"]["status"] == "interrupted"
     launcher = subprocess.Popen(
         command("--only", "sft"), cwd=tmp_path / "project", env=environment(runs), stdout=subprocess.DEVNULL
     )
-    assert launcher.wait(timeout=300) == 0
+    assert launcher.wait(timeout=600) == 0
     assert latest(runs)["sft"]["metrics"]["steps"] == 8

@@ -18,6 +18,7 @@ def record(
 ) -> Any:
     return {
         "pmid": pmid,
+        "status": "MEDLINE",
         "title": "A study",
         "abstract": " ".join(f"word{i}" for i in range(40)),
         "mesh": [{"name": name, "ui": "", "major": False, "qualifiers": []} for name in mesh],
@@ -134,6 +135,21 @@ def test_the_question_stands_after_the_text_or_before_it() -> None:
     assert after["input"].endswith("Answer with exactly <answer>yes</answer> or <answer>no</answer>.")
 
 
+@pytest.mark.parametrize("status", ["In-Process", "PubMed-not-MEDLINE", "OLDMEDLINE", "Publisher", ""])
+def test_no_question_is_made_of_a_record_whose_indexing_is_not_complete(status: str) -> None:
+    """It may have a heading or two (an author's, an automatic one), and no other for want of time."""
+    rows = [*mixed(3, 3), *(record(f"9{i}", ("Humans",), status=status) for i in range(20))]
+    report = Report()
+    made = list(make(iter(rows), questions=["case_report"], report=report))
+    assert not any(row["pmid"].startswith("9") for row in made)
+    assert report.dropped[f"not indexed (status {status or 'not known'})"] == 20
+    assert make_of(rows) == make_of(mixed(3, 3))
+
+
+def make_of(rows: list[Any]) -> list[Any]:
+    return list(make(iter(rows), questions=["humans", "animals"]))
+
+
 def test_a_long_abstract_is_cut() -> None:
     text = prompt_text(record("1", (), abstract="one two three four"), 3)
     assert text == "Title: A study\nAbstract: one two three …"
@@ -153,6 +169,7 @@ def test_no_heading_reaches_a_prompt(reference_dir: Path) -> None:
     records = {row["pmid"]: row for row in pubmed.read(iter([{"path": str(path), "source": "pubmed"}]))}
     made = list(make(iter(records.values()), questions=list(QUESTIONS), per_label=500, words=10_000))
     assert len({row["question_type"] for row in made}) >= 5
+    assert {records[row["pmid"]]["status"] for row in made} == {"MEDLINE"}
     for row in made:
         source = records[row["pmid"]]
         assert (

@@ -18,6 +18,8 @@ from residency.run.view import SilentView
 
 LAUNCH = Path(__file__).with_name("fake_launch.py")
 MARK = "RESIDENCY_TEST_MARK"
+PATIENCE = 120.0
+"""Seconds for what takes one on a quiet machine: a busy one is no reason to fail."""
 
 
 class Heard(SilentView):
@@ -67,10 +69,10 @@ class Launchers:
 
     def run(self, stages: dict[str, Any], **env: str) -> tuple[int, str]:
         process = self.start(stages, **env)
-        text, _ = process.communicate(timeout=60)
+        text, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, text
 
-    def wait_for(self, process: subprocess.Popen[str], text: str, seconds: float = 20) -> str:
+    def wait_for(self, process: subprocess.Popen[str], text: str, seconds: float = PATIENCE) -> str:
         """Read what the launcher says up to a line that begins with `text`."""
         assert process.stdout is not None
         until, said = time.monotonic() + seconds, ""
@@ -97,7 +99,7 @@ class Launchers:
                     found.append(int(entry))
         return found
 
-    def none_left(self, seconds: float = 5) -> bool:
+    def none_left(self, seconds: float = 30) -> bool:
         until = time.monotonic() + seconds
         while self.left():
             if time.monotonic() > until:

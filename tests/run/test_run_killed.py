@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from fake_engine import make_plan
-from run_case import Heard, Launchers
+from run_case import PATIENCE, Heard, Launchers
 
 from residency.run import claim, procs, rundir, state
 from residency.run.runner import execute
@@ -92,7 +92,7 @@ def test_a_killed_supervisor_takes_the_engine_with_it(runs: Path, launchers: Lau
     launchers.wait_for(process, "progress a 1")
     [supervisor] = [pid for pid in procs.descendants(process.pid) if b"supervise.py" in cmdline(pid)]
     os.kill(supervisor, signal.SIGKILL)
-    text, _ = process.communicate(timeout=20)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4
     assert "its supervisor was killed by signal 9" in text
     assert launchers.none_left()
@@ -130,7 +130,7 @@ def test_launcher_and_supervisor_killed_the_next_launcher_ends_the_rest(
     claim._kill_remains(folder, holder)
     time.sleep(0.1)
     assert not set(left) & set(launchers.left())
-    assert bystander.wait(20) == 0, "nothing else is killed"
+    assert bystander.wait(PATIENCE) == 0, "nothing else is killed"
 
 
 def test_a_held_lock_is_waited_for_then_its_processes_are_killed(runs: Path, launchers: Launchers) -> None:
@@ -145,7 +145,7 @@ def test_a_held_lock_is_waited_for_then_its_processes_are_killed(runs: Path, lau
     told: list[str] = []
     began = time.monotonic()
     with claim.take(folder, "a", patience=0.5, tell=told.append):
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         assert launchers.none_left()
     assert len(told) == 1
     assert "earlier launcher" in told[0]
@@ -159,7 +159,7 @@ def test_two_launchers_at_once(runs: Path, launchers: Launchers) -> None:
     assert code == 4
     assert f"stage a is being run by process {first.pid} since 20" in text
     assert f"kill {first.pid}" in text
-    assert first.wait(20) == 0, "the first is not disturbed"
+    assert first.wait(PATIENCE) == 0, "the first is not disturbed"
     code, text = launchers.run(stages)
     assert code == 0
     assert "stage a reused" in text
@@ -171,7 +171,7 @@ def test_a_signal_interrupts(runs: Path, launchers: Launchers, number: signal.Si
     process = launchers.start(stages)
     launchers.wait_for(process, "progress b 1")
     process.send_signal(number)
-    text, _ = process.communicate(timeout=20)
+    text, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 5, text
     assert not launchers.left()
     _, b = folders(runs, stages)
@@ -188,7 +188,7 @@ def test_a_signal_interrupts(runs: Path, launchers: Launchers, number: signal.Si
     assert "stage a reused" in said
     assert "goes on from step" in said
     again.send_signal(signal.SIGINT)
-    assert again.wait(20) == 5
+    assert again.wait(PATIENCE) == 5
 
 
 def test_the_second_ctrl_c_kills_at_once(runs: Path, launchers: Launchers) -> None:
@@ -198,8 +198,8 @@ def test_the_second_ctrl_c_kills_at_once(runs: Path, launchers: Launchers) -> No
     launchers.wait_for(process, "warning stopping")
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 5
-    assert time.monotonic() - began < 3
+    assert process.wait(PATIENCE) == 5
+    assert time.monotonic() - began < 30, "not after its grace of 60 s"
     assert not launchers.left()
 
 

@@ -122,7 +122,7 @@ def test_broken_module_harms_nothing(run: Run, project: Path, name: str) -> None
     (project / "processors" / f"{name}.py").write_text(text)
     started = time.monotonic()
     found = run(f"processors.{name}.f", "processors.good.plain", seconds=2)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 45
     if words is None:
         assert found == []
         return

@@ -120,6 +120,8 @@ def verb_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(verb, "PROJECT", tmp_path)
     monkeypatch.setattr(verb, "SCHEMAS", tmp_path / "schemas")
     monkeypatch.setattr(verb, "generate", lambda engine: copy.deepcopy(stored[engine]))
+    (tasks,) = (PROJECT / "schemas/engines").glob("lm_eval-*.tasks.txt")
+    monkeypatch.setattr(verb, "_made", lambda engine, module: tasks.read_text())
     versions = {
         p.stem.rpartition("-")[0]: p.stem.rpartition("-")[2]
         for p in (PROJECT / "schemas/engines").glob("*.json")
@@ -142,6 +144,24 @@ def test_check_names_what_drifted(verb_in: Path, capsys: pytest.CaptureFixture[s
     assert f"schemas/engines/{path.name}: added seed; removed old; changed bf16" in said
     assert "run `python launch.py schema`" in said
     assert main(["schema"]) == 0
+    assert main(["schema", "--check"]) == 0
+
+
+def test_check_names_what_drifted_in_a_list_of_names(
+    verb_in: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (verb_in / "schemas" / "engines").glob("lm_eval-*.tasks.txt")
+    names = path.read_text().split()
+    path.write_text("\n".join([*names[:5], *names[6:], "zzz_gone"]) + "\n")
+    assert main(["schema", "--check"]) == 2
+    said = capsys.readouterr().out
+    assert f"schemas/engines/{path.name}: added {names[5]}; removed zzz_gone" in said
+    path.unlink()
+    assert main(["schema", "--check"]) == 2
+    assert f"{path.name}: missing" in capsys.readouterr().out
+    assert main(["schema"]) == 0
+    assert f"{path.name}: written" in capsys.readouterr().out
+    assert path.read_text().split() == names
     assert main(["schema", "--check"]) == 0
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from residency.engines.dataclass_schema import lay_over_all, property_schema
 
 DISTRIBUTION = "lm_eval"
+LISTS = {"tasks": "residency.engines.lm_eval.tasks_source"}
+"""Lists of names that go with the schema: lm_eval-VERSION.tasks.txt, and the module that makes it."""
 OVERLAY = Path(__file__).with_name("schema_overlay.json")
 """What the dataclass does not say: ranges, dictionaries that may be written as text."""
 

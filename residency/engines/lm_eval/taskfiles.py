@@ -14,13 +14,11 @@ from typing import Any
 
 import yaml
 
+from residency.recipe import kind_schema
 from residency.recipe.suggest import did_you_mean
 
 FOLDER = Path("recipes") / "tasks"
 """Where the project's own tasks lie, below the project."""
-
-SHIPPED = Path("schemas") / "engines" / "lm_eval-0.4.13.tasks.txt"
-"""The names of lm-eval's own tasks, as `tasks_source` wrote them."""
 
 
 class BadTask(ValueError):
@@ -203,7 +201,11 @@ def find(project: Path, name: str) -> TaskFile | None:
 
 def shipped(project: Path) -> frozenset[str]:
     """The names of lm-eval's own tasks, groups and tags; empty when their list is not there."""
+    schema = kind_schema.engine_file("lm_eval", project / "schemas")
+    if schema is None:
+        return frozenset()
     try:
-        return frozenset((project / SHIPPED).read_text(encoding="utf-8").split())
+        text = schema.with_name(f"{schema.stem}.tasks.txt").read_text(encoding="utf-8")
     except OSError:
         return frozenset()
+    return frozenset(text.split())

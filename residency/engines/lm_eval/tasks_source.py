@@ -1,15 +1,14 @@
 """Writes the names of lm-eval's own tasks, groups and tags, one a line: `check` reads them there.
 
 Listing them takes lm-eval 9 s (it reads 13,000 files), a check has a quarter of a second.
-`python -m residency.engines.lm_eval.tasks_source` writes schemas/engines/lm_eval-VERSION.tasks.txt.
+`launch.py schema` runs this in a process of its own, `python -m residency.engines.lm_eval.tasks_source
+OUT.txt`, and keeps the list as schemas/engines/lm_eval-VERSION.tasks.txt.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-
-from residency.files import write_text
-from residency.paths import PROJECT
+import sys
+from pathlib import Path
 
 
 def generate() -> str:
@@ -20,5 +19,4 @@ def generate() -> str:
 
 
 if __name__ == "__main__":
-    version = importlib.metadata.version("lm_eval")
-    write_text(PROJECT / "schemas" / "engines" / f"lm_eval-{version}.tasks.txt", generate())
+    Path(sys.argv[1]).write_text(generate(), encoding="utf-8")

@@ -75,7 +75,7 @@ def test_killed_goes_on_and_ends_like_one_that_was_not(
     job = make_job(block, key="sft-killed")
     training = job.folder / "training"
     with started(job) as process:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while not (training / "checkpoint-2" / "trainer_state.json").is_file():
             assert process.poll() is None, log(job)
             assert time.monotonic() < end, log(job)

@@ -78,7 +78,7 @@ def started(job: Job) -> Iterator[subprocess.Popen[bytes]]:
 def run(job: Job) -> int:
     """Run the stage's command to its end; returns its exit code."""
     with started(job) as process:
-        return process.wait(timeout=300)
+        return process.wait(timeout=900)
 
 
 def write_tensors(path: Path, names: tuple[str, ...] = ("a.lora_A.weight", "a.lora_B.weight")) -> None:

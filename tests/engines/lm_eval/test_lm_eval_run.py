@@ -20,7 +20,7 @@ from residency.files import read_json
 pytestmark = pytest.mark.slow
 MakeJob = Callable[..., Job]
 WriteRows = Callable[..., Path]
-TIMEOUT = 300
+TIMEOUT = 900
 
 
 def start(job: Job) -> subprocess.Popen[bytes]:
