@@ -175,8 +175,9 @@ class Record:
     def validation_rollouts(
         self, step: int, inputs: Sequence[str], outputs: Sequence[str], scores: Sequence[float]
     ) -> None:
-        """Keep the first few answers to the validation's prompts: the same ones each time."""
-        for i in range(min(int(self._options["per_step"]), len(inputs))):
+        """Keep the answers to a few of the validation's prompts: the same ones each time."""
+        order = sorted(range(len(inputs)), key=lambda i: (inputs[i], outputs[i]))  # they come as they end
+        for i in order[: int(self._options["per_step"])]:
             row = {
                 "step": step,
                 "split": "validation",
