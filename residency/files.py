@@ -87,7 +87,7 @@ def sha256_value(value: Any) -> str:
 def jsonl_rows(text: str) -> list[dict[str, Any]]:
     """The mappings in JSON Lines; a line that is cut off or is something else is passed over."""
     rows = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a text may hold other line separators, which JSON leaves as they are
         try:
             row = json.loads(line)
         except ValueError:

@@ -80,7 +80,7 @@ class Verl(Engine):
             "reward_calls": calls,
             "stop_share": calls.get("stop_share", 0.25),
             "per_step": (config.get("rollouts") or {}).get("per_step", 4),
-            "keep": saved.get("max_keep") or flat.get("trainer.max_actor_ckpt_to_keep") or settings.KEEP,
+            "keep": settings.kept(config),
             "mirror": mirror,
             "num_iterations": (config.get("reference") or {}).get("num_iterations"),
         }
@@ -98,6 +98,8 @@ class Verl(Engine):
             "resume_path": flat.get("trainer.resume_mode") == "resume_path",
             "mirror": mirror,
             "rewards": rewards,
+            "test_freq": flat.get("trainer.test_freq", defaults["trainer.test_freq"]),
+            "joins": settings.joins(flat),
             "env": {k: v for k, v in env.items() if k != "PYTHONPATH"},
         }
 

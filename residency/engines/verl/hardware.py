@@ -26,6 +26,11 @@ VERL_DEFAULTS: dict[str, Any] = {
 }
 """verl's own defaults, of the keys that the launcher reckons with."""
 
+MINI_BATCH = 256
+"""verl's default of `ppo_mini_batch_size`."""
+MOST_ROWS = 16
+"""Rows in one pass on a CPU."""
+
 _MODEL = "actor_rollout_ref.model"
 _ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -68,6 +73,25 @@ def multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return False
 
 
+def rows_of_a_rank(given: Mapping[str, Any], ranks: int) -> tuple[int, int, int]:
+    """Answers that one rank has of a step, of the actor's mini-batch and of the critic's."""
+
+    def number(key: str, otherwise: int) -> int:
+        value = given.get(key)
+        return value if isinstance(value, int) and value > 0 else otherwise
+
+    n = number(f"{_ROLLOUT}.n", VERL_DEFAULTS[f"{_ROLLOUT}.n"])
+    batch = number("data.train_batch_size", VERL_DEFAULTS["data.train_batch_size"])
+    mini = number("actor_rollout_ref.actor.ppo_mini_batch_size", MINI_BATCH)
+    critic = number("critic.ppo_mini_batch_size", mini)
+    return batch * n // ranks, mini * n // ranks, critic * n // ranks
+
+
+def in_one_pass(rows: int) -> int:
+    """The most rows in one pass of which there are whole passes, as verl wants it."""
+    return next(size for size in range(MOST_ROWS, 0, -1) if rows % size == 0)
+
+
 def cpu_settings(*, threads: int, ranks: int, given: Mapping[str, Any]) -> Profile:
     """verl on a CPU.
 
@@ -103,13 +127,14 @@ def cpu_settings(*, threads: int, ranks: int, given: Mapping[str, Any]) -> Profi
         force(f"{model}.use_remove_padding", False, "packing needs flash attention, which needs a GPU")
         force(f"{model}.override_config.attn_implementation", "sdpa", "flash attention needs a GPU")
         default(f"{model}.enable_gradient_checkpointing", False, "main memory holds the activations")
-    for role, key in (
-        ("actor_rollout_ref.actor", "ppo_micro_batch_size_per_gpu"),
-        ("actor_rollout_ref.ref", "log_prob_micro_batch_size_per_gpu"),
-        ("critic", "ppo_micro_batch_size_per_gpu"),
+    step, mini, critic_mini = rows_of_a_rank(given, ranks)
+    for role, key, rows in (
+        ("actor_rollout_ref.actor", "ppo_micro_batch_size_per_gpu", mini),
+        ("actor_rollout_ref.ref", "log_prob_micro_batch_size_per_gpu", step),
+        ("critic", "ppo_micro_batch_size_per_gpu", critic_mini),
     ):
         engine = "critic.fsdp" if role == "critic" else f"{role}.fsdp_config"
-        default(f"{role}.{key}", 16, "rows in one pass")
+        default(f"{role}.{key}", in_one_pass(rows), "rows in one pass")
         force(f"{role}.strategy", "fsdp2", "FSDP 1 wants its parameters on a GPU")
         default(f"{engine}.model_dtype", "fp32", "weights are float32 whatever computes")
         default(f"{engine}.mixed_precision.param_dtype", "bf16" if bf16 else "fp32", precision)
@@ -119,7 +144,7 @@ def cpu_settings(*, threads: int, ranks: int, given: Mapping[str, Any]) -> Profi
         force(f"{engine}.param_offload", False, "everything is in main memory")
         if role != "actor_rollout_ref.ref":
             force(f"{engine}.optimizer_offload", False, "everything is in main memory")
-    default(f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu", 16, "rows in one pass")
+    default(f"{_ROLLOUT}.log_prob_micro_batch_size_per_gpu", in_one_pass(step), "rows in one pass")
 
     profile.notes.append(
         f"verl runs on the CPU: FSDP2, {'bfloat16 over float32 weights' if bf16 else 'float32'}, "

@@ -107,6 +107,11 @@ def progress(folder: Path, total: int | None) -> Progress:
     return Progress(step=int(last["step"]), total=total, message=doing, metrics=metrics)
 
 
+def validated(folder: Path, step: int) -> bool:
+    """True when the answers of that step's policy to the validation's prompts were scored."""
+    return any("validation/n" in row for row in rows(folder) if row["step"] == step)
+
+
 def _latest(folder: Path) -> dict[str, Any] | None:
     """The newest row, from the end of the newest log alone: it is asked for every second."""
     for path in reversed(attempts(folder)):

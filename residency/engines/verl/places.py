@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +26,8 @@ ROLLOUTS = "rollouts.jsonl"
 """Sampled rollouts with the components of their rewards."""
 PHASE = "phase.json"
 """What the stage's command is doing."""
+
+LONGEST_HOME, SHORT_HOME = 12, Path("/tmp")
 
 MODEL = "actor_rollout_ref.model.path"
 PATH_KEYS = (
@@ -66,8 +70,13 @@ def roots(recipe_folder: Path, project: Path) -> tuple[Path, ...]:
 
 
 def ray_folder(folder: Path) -> Path:
-    """Ray's folder for a stage: its sockets' paths must stay below about 100 characters."""
-    return Path(tempfile.gettempdir()) / f"ray-{folder.name[-20:]}"
+    """Ray's folder for a stage: one of its own, and with a name so short that sockets fit below it.
+
+    A socket's path may have 107 bytes, of which Ray takes some 80.
+    """
+    name = f"ray-{hashlib.blake2b(str(folder).encode(), digest_size=5).hexdigest()}"
+    home = Path(tempfile.gettempdir())
+    return (home if len(os.fsencode(home)) <= LONGEST_HOME or not SHORT_HOME.is_dir() else SHORT_HOME) / name
 
 
 def named(flat: Mapping[str, Any], key: str) -> str | None:

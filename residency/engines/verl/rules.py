@@ -15,6 +15,7 @@ from residency.engines.verl import (
     rules_length,
     rules_model,
     rules_moved,
+    rules_reference,
     rules_rollout,
     rules_steps,
     rules_tools,
@@ -34,6 +35,7 @@ PARTS = (
     rules_rollout,
     rules_steps,
     rules_tools,
+    rules_reference,
 )
 
 

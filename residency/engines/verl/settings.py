@@ -20,6 +20,7 @@ from residency.engines.verl import hardware, loggers, places, tools, tree
 MANAGER = "pkg://residency.engines.verl.driver.bridge"
 GROUPS = ("model_engine",)
 """Keys that choose among verl's configuration files, rather than set a value."""
+RAY = "ray_kwargs.ray_init"
 ENDLESS = 1_000_000
 KEEP = 2
 
@@ -71,6 +72,9 @@ def build(job: Job) -> Settings:
         if (path := places.named(given, key)) is not None:
             given[key] = places.absolute(path, starts)
     flat = {**profile.defaults, **_defaults(job), **given, **profile.forced}
+    if joins(flat):
+        for name in ("num_cpus", "num_gpus"):  # a cluster has what it has
+            flat.pop(f"{RAY}.{name}", None)
     flat.update(_own(job, flat))
     flat.update(tools.settings(config, job.folder))
     asked = given.get("trainer.logger") or []
@@ -78,6 +82,23 @@ def build(job: Job) -> Settings:
     flat["trainer.logger"], said = loggers.usable([asked] if isinstance(asked, str) else asked, env)
     removed = [name for name, setting in written.items() if setting.prefix == "~"]
     return Settings(flat, kind, groups, notes + said, ranks, removed)
+
+
+def joins(flat: Mapping[str, Any]) -> bool:
+    """True when the recipe names a Ray cluster to join."""
+    return names_a_cluster(flat.get(f"{RAY}.address"))
+
+
+def names_a_cluster(address: Any) -> bool:
+    """True for an address of Ray that is not that of one of our own."""
+    return address not in (None, "", "local")
+
+
+def kept(config: Mapping[str, Any]) -> int:
+    """How many checkpoints are kept."""
+    given = tree.values(config.get("verl") or {})
+    asked = (config.get("checkpoints") or {}).get("max_keep") or given.get("trainer.max_actor_ckpt_to_keep")
+    return int(asked or KEEP)
 
 
 def chosen_hardware(config: Mapping[str, Any], gpus: int) -> str:
@@ -99,8 +120,6 @@ def _defaults(job: Job) -> dict[str, Any]:
         "trainer.experiment_name": job.name,
         "trainer.val_before_train": evaluates,
         "trainer.save_freq": max(1, steps // 10) if isinstance(steps, int) else 10,
-        "trainer.max_actor_ckpt_to_keep": KEEP,
-        "trainer.max_critic_ckpt_to_keep": KEEP,
     }
     if steps is not None:
         # verl stops at whichever comes first; its 30 epochs may be fewer steps than were asked for.
@@ -130,16 +149,13 @@ def _own(job: Job, flat: Mapping[str, Any]) -> dict[str, Any]:
         found["trainer.save_freq"] = saved["every"]
     elif flat.get("trainer.save_freq", -1) in (-1, 0, None):
         found["trainer.save_freq"] = ENDLESS  # the last step is always saved: it is the result
-    if "max_keep" in saved:
-        found |= {
-            "trainer.max_actor_ckpt_to_keep": saved["max_keep"],
-            "trainer.max_critic_ckpt_to_keep": saved["max_keep"],
-        }
+    # Older ones are removed once the new one is whole; verl would do it before.
+    found |= {"trainer.max_actor_ckpt_to_keep": None, "trainer.max_critic_ckpt_to_keep": None}
     if flat.get("trainer.resume_mode") != "resume_path":
         found["trainer.resume_mode"] = "auto"
-    if "ray_kwargs.ray_init.address" not in flat:
+    if not joins(flat):
         # Without it Ray joins whatever cluster it finds on this machine.
         ray = places.ray_folder(Path(folder))
-        found |= {"ray_kwargs.ray_init.address": "local", "ray_kwargs.ray_init._temp_dir": str(ray)}
-        found |= {"ray_kwargs.ray_init.include_dashboard": False}
+        found |= {f"{RAY}.address": "local", f"{RAY}._temp_dir": str(ray)}
+        found |= {f"{RAY}.include_dashboard": False}
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,11 +12,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from residency.engines.verl import checkpoints, places, shm
+from residency.engines.verl import checkpoints, history, places, shm
 from residency.errors import StageFailed
-from residency.files import write_json
+from residency.files import jsonl_rows, write_json, write_text
 
 ARGV = ("-m", "residency.engines.verl.driver.train", "--config-path")
+PASSED = "RESIDENCY_PASSED"
+"""Names of the variables that the workers of a joined Ray cluster are given, with commas."""
+ALWAYS_PASSED = (
+    "PYTHONPATH",
+    "VERL_FILE_LOGGER_PATH",
+    "RESIDENCY_STAGE",
+    "RESIDENCY_STEPS",
+    "RESIDENCY_ATTEMPT",
+    "RESIDENCY_CACHE",
+    "RESIDENCY_MIRROR",
+    "RESIDENCY_OFFLINE",
+    "HF_HOME",
+)
 
 
 def expected_steps(stage: Mapping[str, Any], report: Mapping[str, Any]) -> int:
@@ -48,7 +62,8 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     attempt = 1 + len(list((folder / places.LOGGED).glob("*.jsonl")))
     (folder / places.LOGGED).mkdir(exist_ok=True)
     write_json(folder / places.REWARDS, stage["rewards"])
-    ray = places.ray_folder(folder)
+    first = _first(stage, folder, last)
+    _forget(folder / "outputs" / places.ROLLOUTS, last.step if last else -1)
     env = {
         **os.environ,
         **stage["env"],
@@ -56,24 +71,21 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
         "RESIDENCY_STAGE": str(folder),
         "RESIDENCY_STEPS": str(steps),
     }
+    if stage["joins"]:
+        # Workers of a cluster have its environment, not ours: these they must be given.
+        given = stage["config"].get("env") or {}
+        env[PASSED] = ",".join(dict.fromkeys([*stage["env"], *given, *ALWAYS_PASSED]))
     argv = [
         sys.executable,
         *ARGV,
         str(folder),
         "--config-name",
         Path(places.CONFIG).stem,
-        *_first(stage, last),
+        *first,
         *(f"~{name}" for name in stage["removed"]),
     ]
     print(" ".join(argv), flush=True)
-    before = shm.segments()
-    child = subprocess.Popen(argv, cwd=folder, env=env)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    try:
-        code = child.wait()
-    finally:
-        shutil.rmtree(ray, ignore_errors=True)
-        shm.remove_since(before)
+    code = _run(argv, folder, env)
     if code != 0:
         raise SystemExit(code if code > 0 else 128 - code)
     reached = checkpoints.newest(home)
@@ -89,6 +101,60 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
         )
 
 
-def _first(stage: Mapping[str, Any], last: checkpoints.Checkpoint | None) -> list[str]:
-    """With `resume_mode: resume_path` the first attempt starts from that; later ones from their own."""
-    return ["trainer.resume_mode=auto"] if stage.get("resume_path") and last is not None else []
+def _run(argv: list[str], folder: Path, env: Mapping[str, str]) -> int:
+    """verl to its end; nothing of Ray's is left on the disk or in shared memory. Returns the exit code.
+
+    Raises:
+        StageFailed: there is no folder for Ray.
+    """
+    ray = places.ray_folder(folder)
+    shutil.rmtree(ray, ignore_errors=True)  # an attempt that was killed may have left it
+    try:
+        ray.mkdir(parents=True)
+    except OSError as error:
+        raise StageFailed(
+            f"Ray's folder {ray} cannot be made: {error.strerror}",
+            "set TMPDIR to a folder that can be written",
+        ) from error
+    before = shm.segments()
+    child: subprocess.Popen[bytes] | None = None
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+        if child is not None:
+            child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        if stopped:
+            return 128 + signal.SIGTERM
+        child = subprocess.Popen(argv, cwd=folder, env=env)
+        return child.wait()
+    finally:
+        shutil.rmtree(ray, ignore_errors=True)
+        shm.remove_since(before)
+
+
+def _first(stage: Mapping[str, Any], folder: Path, last: checkpoints.Checkpoint | None) -> list[str]:
+    """What a resumed training is told beside its configuration.
+
+    With `resume_mode: resume_path` the first attempt starts from that; later ones from their own.
+    What was validated is not validated again.
+    """
+    if last is None:
+        return []
+    found = ["trainer.resume_mode=auto"] if stage.get("resume_path") else []
+    every = int(stage.get("test_freq") or -1)
+    if every < 1 or last.step % every or history.validated(folder, last.step):
+        found.append("trainer.val_before_train=false")
+    return found
+
+
+def _forget(rollouts: Path, step: int) -> None:
+    """Leave out the rollouts that come after `step`: they will be made again."""
+    if not rollouts.is_file():
+        return
+    kept = [row for row in jsonl_rows(rollouts.read_text(encoding="utf-8")) if row.get("step", 0) <= step]
+    write_text(rollouts, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))

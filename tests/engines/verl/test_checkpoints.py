@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,53 @@ def test_a_half_copied_mirror_is_not_taken(tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
     make(mirror, 4, marked=False)
     assert checkpoints.restore(tmp_path / "home", mirror) is None
+
+
+def reference(home: Path, step: int) -> Path:
+    with checkpoints.new_reference(home, step) as part:
+        (part / "rank_0.pt").write_text(str(step))
+    return checkpoints.reference(home, step)
+
+
+class TestReferences:
+    def test_it_takes_its_place_when_all_of_it_is_written(self, tmp_path: Path) -> None:
+        def cut_off() -> None:
+            with checkpoints.new_reference(tmp_path, 2) as part:
+                (part / "rank_0.pt").touch()
+                raise OSError("full")
+
+        with pytest.raises(OSError, match="full"):
+            cut_off()
+        assert checkpoints.references(tmp_path) == []
+        make(tmp_path, 1)
+        checkpoints.tidy(tmp_path)
+        assert [path.name for path in tmp_path.iterdir() if "reference" in path.name] == []
+        assert checkpoints.reference_whole(reference(tmp_path, 2))
+        assert (reference(tmp_path, 2) / "rank_0.pt").read_text() == "2", "once more over what was there"
+
+    def test_those_that_a_checkpoint_is_measured_against_stay(self, tmp_path: Path) -> None:
+        for step in (2, 4, 6, 9):
+            reference(tmp_path, step)
+        for step in (3, 5, 7):
+            make(tmp_path, step)
+        checkpoints.prune(tmp_path, keep=2)
+        assert steps(tmp_path) == [5, 7]
+        assert checkpoints.references(tmp_path) == [4, 6, 9]
+
+    def test_without_a_checkpoint_all_stay(self, tmp_path: Path) -> None:
+        reference(tmp_path, 2)
+        checkpoints.prune(tmp_path, keep=1)
+        assert checkpoints.references(tmp_path) == [2]
+
+    def test_the_mirror_has_them_too(self, tmp_path: Path) -> None:
+        home, mirror = tmp_path / "home", tmp_path / "mirror"
+        make(home, 3)
+        reference(home, 2)
+        checkpoints.copy(checkpoints.Checkpoint(3, home / "global_step_3"), mirror, keep=2)
+        checkpoints.copy_reference(home, mirror, 2)
+        shutil.rmtree(home)
+        found = checkpoints.restore(home, mirror)
+        assert found is not None
+        assert found.step == 3
+        assert checkpoints.references(home) == [2]
+        assert (checkpoints.reference(home, 2) / "rank_0.pt").read_text() == "2"

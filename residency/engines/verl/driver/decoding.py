@@ -42,13 +42,14 @@ class Request:
 
 
 def make_request(prompt: Sequence[int], sampling: Sampling, *, seed: tuple[int, ...]) -> Request:
-    """A request whose random numbers follow from `seed` and the prompt, or from its own seed.
+    """A request whose random numbers follow from the prompt and `seed`, or its own seed.
 
     Args:
         seed: what tells this request from others with the same prompt: the rollout's seed, the
             step of the weights, how often the prompt was asked before.
     """
-    text = repr(("seed", sampling.seed) if sampling.seed is not None else (seed, list(prompt)))
+    # The prompt too, since all turns of a rollout bear its seed.
+    text = repr((("seed", sampling.seed) if sampling.seed is not None else seed, list(prompt)))
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
     generator = torch.Generator().manual_seed(number)
     uniforms = torch.rand(sampling.max_tokens, generator=generator, dtype=torch.float64)

@@ -20,6 +20,9 @@ PREFIX = "reward/"
 UNAVAILABLE = "unavailable"
 TOTAL = "acc"
 """verl's own name for the figure that it reports first."""
+LEARNT = ("actor/pg_loss", "actor/grad_norm", "critic/vf_loss", "critic/grad_norm")
+BAD_STEPS = 3
+"""So many steps in a row without learning end the training."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,14 @@ class TooManyUnavailable(RuntimeError):
     """More samples without a reward than the recipe allows."""
 
 
+class RolloutsFailed(RuntimeError):
+    """More rollouts than the recipe allows ended in an error."""
+
+
+class Diverged(RuntimeError):
+    """The policy's outputs are no numbers."""
+
+
 class Record:
     """Kept by the trainer, in its own process."""
 
@@ -53,7 +64,7 @@ class Record:
         self._rollouts = folder / "outputs" / places.ROLLOUTS
         self._rollouts.parent.mkdir(exist_ok=True)
         self._options = options
-        self._random = random.Random(0)
+        self._bad_steps = 0
 
     def samples(self, data: Any, keys: Sequence[str], real: Sequence[bool], tokenizer: Any) -> list[Sample]:
         """The step's samples from verl's batch, in its order; padding is left without components."""
@@ -116,6 +127,36 @@ class Record:
                 f"reward_calls.stop_share {limit:g} allows; {why}"
             )
 
+    def stop_if_too_many_failed(self, step: int, keys: Sequence[str], wanted: int) -> dict[str, float]:
+        """The share of the step's rollouts that ended in an error, as a figure for verl's loggers.
+
+        Raises:
+            RolloutsFailed: it is greater than the recipe allows.
+        """
+        lost = max(0, wanted - len({key.rsplit("_", 1)[0] for key in keys}))
+        limit = float(self._options["stop_share"])
+        if lost / wanted > limit:
+            raise RolloutsFailed(
+                f"step {step}: {lost} of {wanted} rollouts failed, more than "
+                f"reward_calls.stop_share {limit:g} allows"
+            )
+        return {"rewards/failed": lost / wanted} if lost else {}
+
+    def stop_if_diverged(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Stop before what has diverged is saved.
+
+        verl leaves out an update whose gradient is not a number; that may happen now and then.
+
+        Raises:
+            Diverged: the policy gives no numbers any more, or has not learnt for some steps.
+        """
+        if not _finite(metrics.get("actor/entropy")):
+            raise Diverged(f"step {step}: the policy's outputs are not numbers any more")
+        bad = [name for name in LEARNT if not _finite(metrics.get(name))]
+        self._bad_steps = self._bad_steps + 1 if bad else 0
+        if self._bad_steps >= BAD_STEPS:
+            raise Diverged(f"step {step}: {bad[0]} has not been a number for {BAD_STEPS} steps")
+
     def validation(self, step: int, infos: Mapping[str, Sequence[Any]]) -> tuple[dict[str, float], list[int]]:
         """The validation's figures by component, and which samples have a reward."""
         totals = [float(v) for v in infos.get(TOTAL, infos.get("reward", []))]
@@ -134,8 +175,9 @@ class Record:
     def validation_rollouts(
         self, step: int, inputs: Sequence[str], outputs: Sequence[str], scores: Sequence[float]
     ) -> None:
-        """Keep the first few answers to the validation's prompts: the same ones each time."""
-        for i in range(min(int(self._options["per_step"]), len(inputs))):
+        """Keep the answers to a few of the validation's prompts: the same ones each time."""
+        order = sorted(range(len(inputs)), key=lambda i: (inputs[i], outputs[i]))  # they come as they end
+        for i in order[: int(self._options["per_step"])]:
             row = {
                 "step": step,
                 "split": "validation",
@@ -147,7 +189,7 @@ class Record:
 
     def _keep(self, step: int, samples: Sequence[Sample]) -> None:
         count = min(int(self._options["per_step"]), len(samples))
-        for sample in self._random.sample(list(samples), count):
+        for sample in random.Random(step).sample(list(samples), count):
             info = sample.row["info"]
             decode = self._tokenizer.decode
             self._write(
@@ -166,6 +208,11 @@ class Record:
     def _write(self, row: Mapping[str, Any]) -> None:
         with self._rollouts.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _finite(value: Any) -> bool:
+    """True for what is a number, or is not there."""
+    return value is None or bool(np.isfinite(np.asarray(value, dtype=float)).all())
 
 
 def _plain(values: Any) -> list[Any]:

@@ -2,7 +2,7 @@
 
 With `num_iterations: I` the training's steps are split into I parts, and at the end of each but the
 last the policy becomes the reference that KL is measured against (DeepSeekMath, arXiv 2402.03300,
-algorithm 1). What it was is kept beside the checkpoints, so that a resumed training has the same.
+algorithm 1). It is kept beside the checkpoints, so that a resumed training measures against the same.
 """
 
 from __future__ import annotations
@@ -13,30 +13,12 @@ import torch
 from torch.distributed.tensor import DTensor
 from verl.single_controller.base.decorator import Dispatch, register
 
-FOLDER = "reference"
-DONE = "whole"
-
 
 def steps(total: int, iterations: int | None) -> frozenset[int]:
     """The steps after which the reference is renewed."""
     if not iterations or iterations < 2:
         return frozenset()
     return frozenset(round(total * part / iterations) for part in range(1, iterations)) - {0, total}
-
-
-def folder(stage: Path, step: int) -> Path:
-    """Where the reference since `step` is kept."""
-    return stage / FOLDER / f"step_{step}"
-
-
-def mark(path: Path) -> None:
-    """Say that every rank has written its part."""
-    (path / DONE).touch()
-
-
-def whole(path: Path) -> bool:
-    """True when every rank has written its part."""
-    return (path / DONE).is_file()
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:
@@ -52,7 +34,7 @@ def with_refresh(remote_cls):
     """verl's worker with two more methods. Both are called on every rank."""
     import ray
 
-    base = remote_cls.__ray_actor_class__ if hasattr(remote_cls, "__ray_actor_class__") else remote_cls
+    base = getattr(remote_cls, "__ray_actor_class__", remote_cls)
     base = getattr(base, "__ray_actor_class__", base)
 
     class WithRefresh(base):
@@ -61,20 +43,18 @@ def with_refresh(remote_cls):
         @register(dispatch_mode=Dispatch.ONE_TO_ALL)
         def refresh_reference(self, path: str) -> None:
             """The actor's weights become the reference's; this rank's part is kept in `path`."""
-            if self.ref is None or self.actor is None:
-                return
             actor, ref = _named(self.actor), _named(self.ref)
             with torch.no_grad():
                 for name, value in ref.items():
                     value.copy_(actor[name])
-            Path(path).mkdir(parents=True, exist_ok=True)
-            torch.save({n: v.cpu() for n, v in ref.items()}, Path(path) / f"rank_{self.rank}.pt")
+            torch.save(
+                {name: value.cpu().clone() for name, value in ref.items()},
+                Path(path) / f"rank_{self.rank}.pt",
+            )
 
         @register(dispatch_mode=Dispatch.ONE_TO_ALL)
         def load_reference(self, path: str) -> None:
             """The reference's weights as they were kept in `path`."""
-            if self.ref is None:
-                return
             kept = torch.load(Path(path) / f"rank_{self.rank}.pt", weights_only=True)
             with torch.no_grad():
                 for name, value in _named(self.ref).items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from residency.engines.verl.driver import require_supported_verl
+from residency.engines.verl.driver import quiet, requests, require_supported_verl
 from residency.engines.verl.driver.hooks import when_imported
 from residency.engines.verl.hardware import ROLLOUT
 
@@ -38,6 +38,8 @@ def register() -> None:
     _registered = True
     when_imported("verl.workers.rollout.base", _add_adapter)
     when_imported("verl.workers.rollout.replica", _add_replica)
+    when_imported("verl.experimental.agent_loop.agent_loop", requests.seeded)
+    when_imported("verl.utils.tokenizer.continuous_token_wiring", quiet.once)
 
 
 register()

@@ -20,6 +20,9 @@ _GATHER_SECONDS = 0.02
 """An idle server starts when no request has come for so long: a group's requests come together,
 and one that comes late costs the batch a pass of its own."""
 _GATHER_AT_MOST = 0.2
+_PATIENCE = 2.0
+"""Of requests that were announced, the next is waited for so long: batches of one make-up every
+time are what makes a resumed training the same to the last bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Server:
         self._waiting: list[tuple[Request, asyncio.Future[None]]] = []
         self._answers: dict[Request, asyncio.Future[None]] = {}
         self._arrivals = 0
+        self._announced = 0
         self._serving: asyncio.Task[None] | None = None
         self._model_lock = threading.Lock()
         """Held while a token is computed and while weights change."""
@@ -163,6 +167,7 @@ class Server:
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answered))
         self._arrivals += 1
+        self._announced = max(0, self._announced - 1)
         if self._serving is None or self._serving.done():
             self._serving = asyncio.create_task(self._serve())
         await answered
@@ -179,15 +184,25 @@ class Server:
             extra_fields={"global_steps": self._steps},
         )
 
-    async def _serve(self) -> None:
-        """Decode until nobody waits."""
-        waited = 0.0
-        while waited < _GATHER_AT_MOST:
+    async def announce(self, requests: int) -> None:
+        """So many requests are about to come: they are begun together."""
+        self._announced = requests
+
+    async def _gather(self) -> None:
+        """Wait for the requests that come together with the first."""
+        most = _PATIENCE if self._announced else _GATHER_SECONDS
+        announced, waited, idle = bool(self._announced), 0.0, 0.0
+        while idle < most and (self._announced if announced else waited < _GATHER_AT_MOST):
             seen = self._arrivals
             await asyncio.sleep(_GATHER_SECONDS)
             waited += _GATHER_SECONDS
-            if self._arrivals == seen:
-                break
+            idle = idle + _GATHER_SECONDS if self._arrivals == seen else 0.0
+        self._announced = 0
+        self._waiting.sort(key=lambda item: (len(item[0].prompt), item[0].prompt, item[0].uniforms[0].item()))
+
+    async def _serve(self) -> None:
+        """Decode until nobody waits."""
+        await self._gather()
         while self._waiting or self._answers:
             room = self._settings.max_num_seqs - len(self._answers)
             joining, self._waiting = self._waiting[:room], self._waiting[room:]

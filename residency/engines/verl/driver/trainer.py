@@ -1,5 +1,6 @@
 """verl's trainers with a record of each step, samples without a reward left out of the loss, whole
-checkpoints marked, kept and mirrored, and the reference model renewed where the recipe asks for it.
+checkpoints marked, kept and mirrored, the reference model renewed where the recipe asks for it, and
+an end at once where a worker dies or the policy diverges.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import torch
 import transfer_queue as tq
 from tensordict import TensorDict
 from verl.protocol import DataProto
+from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1 import trainer_base
 from verl.workers.utils.padding import response_to_nested
 
 from residency.engines.verl import checkpoints, places
+from residency.engines.verl.driver import alive, exact, hrpo, reference  # noqa: F401 - hrpo registers
 from residency.engines.verl.driver import batch as current
-from residency.engines.verl.driver import hrpo, reference  # noqa: F401 - registers the estimator
 from residency.engines.verl.driver.record import Record
 
 _advantages = trainer_base.compute_advantage_for_multi_trajectories
@@ -38,6 +40,45 @@ class Recorded:
         self._refreshes = reference.steps(
             int(os.environ["RESIDENCY_STEPS"]), self._options.get("num_iterations")
         )
+        self._named = (0, 0)
+
+    def fit(self, agent_loop_manager):
+        """Train, and look after the workers while rollouts are waited for."""
+        agent_loop_manager.generate_sequences = exact.announced(self, agent_loop_manager.generate_sequences)
+        watch = alive.watched(self, agent_loop_manager)
+        wait = self.replay_buffer._wait_for_next_poll
+
+        def look(*args):
+            watch.look()
+            return wait(*args)
+
+        self.replay_buffer._wait_for_next_poll = look
+        super().fit(agent_loop_manager)
+
+    def step(self, metrics, timing_raw):
+        """One step, after which the policy's outputs must be numbers."""
+        batch = super().step(metrics, timing_raw)
+        self._record.stop_if_diverged(self.global_steps, metrics)
+        return batch
+
+    # ---- the order of things
+
+    def _fetch_one_gen_batch(self):
+        """verl's prompts, with names that tell their order."""
+        batch = super()._fetch_one_gen_batch()
+        if self.trainer_mode == "sync":  # others keep prompts in a checkpoint, by their names
+            step, count = self._named if self._named[0] == self.global_steps else (self.global_steps, 0)
+            exact.rename(batch, exact.uids(step, count, len(batch)))
+            self._named = (step, count + len(batch))
+        return batch
+
+    def _balance_batch(self, batch, metrics, *args, **options):
+        """verl's own, from rollouts in the order of their prompts; those that failed are counted."""
+        batch.reorder(exact.order(list(batch.keys)))
+        wanted = self.config.data.train_batch_size // self.parameter_sync_step
+        wanted *= self.config.actor_rollout_ref.rollout.n
+        metrics.update(self._record.stop_if_too_many_failed(self.global_steps, batch.keys, wanted))
+        return super()._balance_batch(batch, metrics, *args, **options)
 
     # ---- rewards
 
@@ -87,14 +128,33 @@ class Recorded:
     def _save_checkpoint(self):
         """verl's own; then it is marked whole, copied to the mirror, and older ones are removed."""
         super()._save_checkpoint()
-        home = Path(self.config.trainer.default_local_dir)
-        step = self.global_steps
-        path = home / f"global_step_{step}"
+        step, path = self.global_steps, self._home / f"global_step_{self.global_steps}"
+        exact.save(self, path)
         checkpoints.mark(path)
         keep = int(self._options["keep"])
-        if self._options.get("mirror"):
-            checkpoints.copy(checkpoints.Checkpoint(step, path), Path(self._options["mirror"]), keep)
-        checkpoints.prune(home, keep)
+        for home in self._homes:
+            if home != self._home:
+                checkpoints.copy(checkpoints.Checkpoint(step, path), home, keep)
+            checkpoints.prune(home, keep)
+
+    @property
+    def _home(self):
+        return Path(self.config.trainer.default_local_dir)
+
+    @property
+    def _homes(self):
+        """Where checkpoints are kept: the stage's folder, and the mirror."""
+        mirror = self._options.get("mirror")
+        return (self._home, Path(mirror)) if mirror else (self._home,)
+
+    def _load_checkpoint(self):
+        super()._load_checkpoint()
+        if not self.global_steps:
+            return
+        trainer = self.config.trainer
+        given = trainer.resume_from_path if trainer.resume_mode == "resume_path" else None
+        exact.load(self, Path(given) if given else self._home / f"global_step_{self.global_steps}")
+        self._load_reference()
 
     # ---- the reference model
 
@@ -102,17 +162,15 @@ class Recorded:
         super()._init_resource_pool_mgr()
         if self._refreshes:
             for role, cls in self.role_worker_mapping.items():
-                self.role_worker_mapping[role] = reference.with_refresh(cls)
+                if role != Role.Critic:
+                    self.role_worker_mapping[role] = reference.with_refresh(cls)
 
-    def _load_checkpoint(self):
-        super()._load_checkpoint()
-        if not self._refreshes or not self.use_reference_policy:
-            return
+    def _load_reference(self):
         due = max((step for step in self._refreshes if step <= self.global_steps), default=None)
-        if due is None:
+        if due is None or not self.use_reference_policy:
             return
-        folder = reference.folder(self._folder, due)
-        if reference.whole(folder):
+        folder = checkpoints.reference(self._home, due)
+        if checkpoints.reference_whole(folder):
             self.ref_policy_wg.load_reference(str(folder))
         elif due == self.global_steps:
             self._refresh_reference()  # stopped after the checkpoint, before the refresh
@@ -126,9 +184,10 @@ class Recorded:
             self._refresh_reference()
 
     def _refresh_reference(self):
-        folder = reference.folder(self._folder, self.global_steps)
-        self.ref_policy_wg.refresh_reference(str(folder))
-        reference.mark(folder)
+        with checkpoints.new_reference(self._home, self.global_steps) as part:
+            self.ref_policy_wg.refresh_reference(str(part))
+        for home in self._homes[1:]:
+            checkpoints.copy_reference(self._home, home, self.global_steps)
         print(f"the reference model is now that of step {self.global_steps}", flush=True)
 
 

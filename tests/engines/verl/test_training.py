@@ -1,0 +1,114 @@
+"""What surrounds verl's process: what a resumed one is told, what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from residency.engines.verl import checkpoints, places, training
+from residency.errors import StageFailed
+from residency.files import jsonl_rows
+
+STAGE: dict[str, Any] = {"test_freq": 2, "resume_path": False}
+
+
+def at(step: int) -> checkpoints.Checkpoint:
+    return checkpoints.Checkpoint(step, Path(f"global_step_{step}"))
+
+
+def validated(folder: Path, step: int) -> None:
+    (folder / places.LOGGED).mkdir()
+    row = {"step": step, "data": {"validation/n": 4.0, "timing_s/step": 1.0}}
+    (folder / places.LOGGED / "1.jsonl").write_text(json.dumps(row) + "\n")
+
+
+class TestWhatAResumedTrainingIsTold:
+    def test_the_first_attempt_nothing(self, tmp_path: Path) -> None:
+        assert training._first({**STAGE, "resume_path": True}, tmp_path, None) == []
+
+    def test_to_validate_what_was_to_be_validated_and_was_not(self, tmp_path: Path) -> None:
+        assert training._first(STAGE, tmp_path, at(4)) == []
+
+    def test_not_to_validate_what_was_validated(self, tmp_path: Path) -> None:
+        validated(tmp_path, 4)
+        assert training._first(STAGE, tmp_path, at(4)) == ["trainer.val_before_train=false"]
+
+    @pytest.mark.parametrize("every", [2, -1, None])
+    def test_nor_what_was_not_to_be(self, tmp_path: Path, every: int | None) -> None:
+        found = training._first({**STAGE, "test_freq": every}, tmp_path, at(3))
+        assert found == ["trainer.val_before_train=false"]
+
+    def test_to_go_on_from_its_own_checkpoint(self, tmp_path: Path) -> None:
+        found = training._first({**STAGE, "resume_path": True}, tmp_path, at(4))
+        assert found == ["trainer.resume_mode=auto"]
+
+
+def test_rollouts_that_will_be_made_again_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / places.ROLLOUTS
+    rows = [{"step": step, "answer": "a\u2028b\nü"} for step in (0, 1, 2, 3)]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows) + '{"step": 4, "cut')
+    training._forget(path, 2)
+    assert jsonl_rows(path.read_text()) == rows[:3]
+    training._forget(path, -1)
+    assert path.read_text() == ""
+    training._forget(tmp_path / "nothing", 2)
+    assert not (tmp_path / "nothing").exists()
+
+
+class TestRaysFolder:
+    def test_is_the_stages_own_and_short(self, tmp_path: Path) -> None:
+        one, other = places.ray_folder(tmp_path / "a" / "stage"), places.ray_folder(tmp_path / "b" / "stage")
+        assert one != other
+        assert one == places.ray_folder(tmp_path / "a" / "stage")
+
+    def test_stays_short_below_a_long_temporary_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        long = tmp_path / ("x" * 60)
+        long.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(long))
+        folder = places.ray_folder(tmp_path)
+        assert len(str(folder)) < 30
+        assert folder.parent == Path("/tmp")
+
+    @pytest.mark.parametrize("end", ["well", "badly"])
+    def test_is_gone_afterwards(self, tmp_path: Path, end: str) -> None:
+        ray = places.ray_folder(tmp_path)
+        (ray / "session_old").mkdir(parents=True)
+        code = f"import os, sys; print(os.listdir({str(ray)!r}), flush=True); sys.exit({int(end == 'badly')})"
+        assert training._run([sys.executable, "-c", code], tmp_path, os.environ) == int(end == "badly")
+        assert not ray.exists()
+
+    def test_cannot_be_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "file").touch()
+        monkeypatch.setattr(places, "ray_folder", lambda _: tmp_path / "file" / "ray")
+        with pytest.raises(StageFailed, match="cannot be made: Not a directory"):
+            training._run(["true"], tmp_path, os.environ)
+
+
+def test_a_signal_stops_verl_and_removes_rays_folder(tmp_path: Path) -> None:
+    """As the launcher stops a stage: SIGTERM to each process of it."""
+    ray = places.ray_folder(tmp_path)
+    child = "import pathlib, time; pathlib.Path('up').touch(); time.sleep(60)"
+    code = (
+        "import os, pathlib, sys; from residency.engines.verl import training;"
+        f"sys.exit(abs(training._run([sys.executable, '-c', {child!r}], pathlib.Path.cwd(), os.environ)))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[3])}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env)
+    until = time.monotonic() + 30
+    while not (tmp_path / "up").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert ray.is_dir()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == signal.SIGTERM
+    assert not ray.exists()
