@@ -98,7 +98,8 @@ def line_chart(
     ys = [y for s in series for _, y in s.points] + [edge for s in series for ends in s.band for edge in ends]
     left, right = min(xs), max(xs)
     if left == right:
-        left, right = left - 1, right + 1
+        reach = max(1.0, abs(left) / 2)
+        left, right = left - reach, right + reach
     levels = ticks(min(ys), max(ys))
     low, high = levels[0], levels[-1]
 
