@@ -101,6 +101,8 @@ def line_chart(
         reach = max(1.0, abs(left) / 2)
         left, right = left - reach, right + reach
     levels = ticks(min(ys), max(ys))
+    if min(ys) >= 0:
+        levels = [level for level in levels if level >= 0]
     low, high = levels[0], levels[-1]
 
     def place(point: Point) -> tuple[float, float]:
