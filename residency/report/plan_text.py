@@ -80,6 +80,7 @@ def _details(stage: PlannedStage, width: int, gpu_memory: int | None) -> list[st
     facts += [("command", shlex.join(stage.launch.argv)), ("folder", _short(stage.folder))]
     facts += [("leaves", ", ".join(f"{name} ({o.what})" for name, o in stage.outputs.items()))]
     facts += [("secret", f"{name} from ${source}") for name, source in stage.secrets.items()]
+    facts += [("note", note) for note in stage.launch.notes]
     for name, text in facts:
         if text:
             lines += _fill(text, width, f"  {name:<8} ", " " * 11)

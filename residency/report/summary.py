@@ -76,7 +76,8 @@ def _reward(stage: StageRecord) -> str:
         return ""
     steps = wording.plural(len(values), "step")
     said = f"{stage.name}: reward {wording.number(first, 3)} to {wording.number(last, 3)} over {steps}"
-    said += " (means of the first and the last tenth" if len(values) > 1 else " (mean"
+    ends = "means of the first and the last tenth" if len(values) >= 20 else "the first and the last step"
+    said += f" ({ends}" if len(values) > 1 else " (its mean"
     best = stage.rlvr.gold.maximum if stage.rlvr and stage.rlvr.gold else None
     return said + (f"; a right answer scores {wording.number(best)})" if best is not None else ")")
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from make_run import ATTACK, PROMPT, TOPICS, dump, lines, make_run, results, samples
+from make_run import ATTACK, DIGEST, PROMPT, TOPICS, dump, lines, make_run, results, samples
+
+from residency.engines.verl.figures import final
 
 REWARDS = [
     {"fn": "rewards.pubmedqa.answer", "name": "answer", "weight": 2.0},
@@ -185,6 +187,7 @@ def make_rlvr(
             "seconds": 3800.0,
         }
         state |= {"engine_version": "0.9.1" if kind == "rlvr" else "0.4.13", "attempts": 1, "metrics": {}}
+        state |= {"fingerprint": DIGEST, "parts": {}, "started": "2026-03-01T12:12:12Z"}
         config: dict[str, Any] = {"kind": kind, "name": name}
         if kind == "rlvr":
             state |= {"attempts": 2, "resumed_from": "step 50"}
@@ -193,6 +196,7 @@ def make_rlvr(
                 config["gold_check"] = False
             rows, rollouts = curve(steps, steps if status == "done" else steps // 2)
             lines(folder / "metrics.jsonl", rows)
+            state["metrics"] = final(rows, steps) if status == "done" else {}
             lines(folder / "outputs" / "rollouts.jsonl", rollouts)
             if status != "done":
                 with (folder / "outputs" / "rollouts.jsonl").open("a") as stream:

@@ -79,6 +79,18 @@ def test_right_and_wrong_of_the_same_questions_are_compared_in_pairs() -> None:
     assert "Tango" in found.method
 
 
+def test_a_difference_is_clear_only_where_the_exact_test_agrees() -> None:
+    # 15 gained and 6 lost of 100: the score interval just leaves out zero, McNemar's p is 0.078.
+    before = [sample(i, i < 6 or i >= 21) for i in range(100)]
+    after = [sample(i, i >= 6) for i in range(100)]
+    found = compare("b", score(0.85), before, "a", score(0.94), after)
+    assert (found.gained, found.lost) == (15, 6)
+    assert found.low is not None
+    assert found.low > 0
+    assert found.p == pytest.approx(0.078, abs=0.001)
+    assert not found.clear
+
+
 def answers(told: str, truth: str) -> list[Sample]:
     """One answer a letter; `-` could not be read."""
     return [

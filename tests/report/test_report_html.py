@@ -13,7 +13,7 @@ from residency.report.html import page, write_report
 from residency.report.markup import tag
 from residency.report.page import rails
 from residency.report.page.charts import Series, line_chart, smoothed, thinned, ticks
-from residency.report.page.samples import _prompt, _shared, chosen, questions
+from residency.report.page.samples import _prompt, chosen, questions, shared_start
 
 VOID = {"meta", "br", "hr", "input", "link", "img"}
 
@@ -131,9 +131,9 @@ def test_every_sample_stands_with_all_answers(done: Path) -> None:
 
 def test_a_folded_prompt_begins_where_it_differs_from_the_others() -> None:
     system = "<|im_start|>system\nYou answer questions about studies.<|im_end|>\n<|im_start|>user\n"
-    assert _shared([system + "Was it rats?", system + "Was it men?"]) == len(system)
-    assert _shared(["Was it rats?", "Was it men?"]) == 0
-    assert _shared([system]) == 0
+    assert shared_start([system + "Was it rats?", system + "Was it men?"]) == len(system)
+    assert shared_start(["Was it rats?", "Was it men?"]) == 0
+    assert shared_start([system]) == 0
     text = str(_prompt(system + "Was it rats? " + "x " * 300, len(system)))
     assert re.search(r"<summary><span class=\"start\">Was it rats\?", text)
     assert "You answer questions about studies." in text

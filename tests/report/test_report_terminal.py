@@ -247,6 +247,13 @@ def test_the_plan_tells_what_runs_and_why() -> None:
     assert "model: export by" not in text, "a stage that is reused needs no details"
 
 
+def test_the_plan_tells_the_engine_s_notes() -> None:
+    made = plan()
+    stage = made.stages[3]
+    made.stages[3] = replace(stage, launch=replace(stage.launch, notes=("verl runs on the CPU: FSDP2",)))
+    assert "  note     verl runs on the CPU: FSDP2" in plan_text(made, width=100).splitlines()
+
+
 def test_the_plan_compares_memory_with_what_is_there() -> None:
     gib = 1 << 30
     tight = plan_text(plan(1, estimate(90)), width=100, gpu_memory=80 * gib)

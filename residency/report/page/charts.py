@@ -98,8 +98,11 @@ def line_chart(
     ys = [y for s in series for _, y in s.points] + [edge for s in series for ends in s.band for edge in ends]
     left, right = min(xs), max(xs)
     if left == right:
-        left, right = left - 1, right + 1
+        reach = max(1.0, abs(left) / 2)
+        left, right = left - reach, right + reach
     levels = ticks(min(ys), max(ys))
+    if min(ys) >= 0:
+        levels = [level for level in levels if level >= 0]
     low, high = levels[0], levels[-1]
 
     def place(point: Point) -> tuple[float, float]:

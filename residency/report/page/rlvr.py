@@ -138,9 +138,9 @@ def _notes(rows: Rows, left: Rlvr) -> list[Child]:
         notes.append(
             tag(
                 "p",
-                f"{wording.percent(sum(lost) / len(lost))} of the answers had no reward and left the loss: "
+                f"{sum(lost) / len(lost) * 100:.2g} % of the answers had no reward and left the loss: "
                 f"in {sum(share > 0 for share in lost):,} of {wording.plural(len(lost), 'step')}, "
-                f"{wording.percent(max(lost))} at most.",
+                f"{max(lost) * 100:.2g} % at most.",
                 class_="note",
             )
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from residency.report import wording
 from residency.report.markup import Child, Markup, tag
+from residency.report.page.samples import shared_start
 from residency.report.page.tables import folded, table
 from residency.report.rlvr import BEST, Component, Rollout, Rollouts
 
@@ -19,15 +19,17 @@ START = 120
 def part(found: Rollouts, components: Sequence[Component]) -> Markup | None:
     """Tables of the first rollouts, the last, and the best of the last; validation answers in pairs."""
     tables: list[Child] = []
+    shown = [*found.early, *found.late, *found.best, *(one for pair in found.pairs for one in pair)]
+    skip = shared_start(sorted({one.prompt for one in shown}))
     for title, rollouts in (
         ("First steps", found.early),
         ("Last steps", found.late),
         (f"Highest rewards of the last tenth, up to {BEST} more", found.best),
     ):
         if rollouts:
-            tables += [tag("h5", title), _table(rollouts, [c.name for c in components])]
+            tables += [tag("h5", title), _table(rollouts, [c.name for c in components], skip)]
     if found.pairs:
-        tables += [tag("h5", "The same validation question, first and last"), _pairs(found.pairs)]
+        tables += [tag("h5", "The same validation question, first and last"), _pairs(found.pairs, skip)]
     if not tables:
         return None
     said = (
@@ -40,14 +42,14 @@ def part(found: Rollouts, components: Sequence[Component]) -> Markup | None:
     )
 
 
-def _table(rollouts: Sequence[Rollout], names: Sequence[str]) -> Markup:
+def _table(rollouts: Sequence[Rollout], names: Sequence[str], skip: int) -> Markup:
     heads = ["Step", "Question and answer", *names, "Reward"]
     rows: list[list[Child]] = []
     for one in rollouts:
         rows.append(
             [
                 f"{one.step:,}",
-                [_text(one.prompt, "quiet", "question"), _answer(one)],
+                [_text(one.prompt, "quiet", skip), _answer(one)],
                 *(_score(one, name) for name in names),
                 tag("b", "none" if one.reward is None else wording.score(one.reward)),
             ]
@@ -62,33 +64,28 @@ def _score(one: Rollout, name: str) -> str:
 
 def _answer(one: Rollout) -> list[Child]:
     why = tag("p", f"no reward: {one.why}", class_="quiet small") if one.reward is None and one.why else None
-    return [_text(one.answer, None, "answer"), why]
+    return [_text(one.answer), why]
 
 
-def _pairs(pairs: Sequence[tuple[Rollout, Rollout]]) -> Markup:
+def _pairs(pairs: Sequence[tuple[Rollout, Rollout]], skip: int) -> Markup:
     first, last = pairs[0][0].step, pairs[0][1].step
     heads = ["Question", f"Step {first:,}", "Reward", f"Step {last:,}", "Reward"]
     rows = []
     for before, after in pairs:
-        row: list[Child] = [_text(before.prompt, "quiet", "question")]
+        row: list[Child] = [_text(before.prompt, "quiet", skip)]
         for one in (before, after):
             reward = "none" if one.reward is None else wording.score(one.reward)
-            row += [_text(one.answer, None, "answer"), tag("b", reward)]
+            row += [_text(one.answer), tag("b", reward)]
         rows.append(row)
     return table(heads, rows, {2, 4}, wide={0, 1, 3})
 
 
-def _text(text: str, class_: str | None, what: str) -> Markup:
-    """A prompt or an answer, folded when it is long. Of a question the end tells most."""
+def _text(text: str, class_: str | None = None, skip: int = 0) -> Markup:
+    """A prompt or an answer, folded when it is long; `skip` characters all prompts begin with."""
     shown = wording.clean(text).strip()
     whole = tag("pre", shown or "(nothing)", class_=class_ if shown else "quiet")
     if len(shown) <= LONG:
         return whole
-    # Rendered as a chat, a prompt ends with the name of who is to speak.
-    words = " ".join(re.sub(r"\s+assistant$", "", shown).split())
-    start = (
-        f"… {words[-START:].split(' ', 1)[-1]}"
-        if what == "question"
-        else f"{words[:START].rsplit(' ', 1)[0]} …"
-    )
+    own = " ".join(wording.clean(text[skip : skip + LONG]).split())
+    start = f"{own[:START].rsplit(' ', 1)[0]} …"
     return folded([tag("span", start, class_="start"), f" ({len(shown):,} characters)"], whole)

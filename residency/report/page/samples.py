@@ -81,7 +81,9 @@ def section(record: RunRecord) -> Markup | None:
     if not every:
         return None
     shown = chosen(every)
-    shared = {task: _shared([q.prompt for q in every if q.task == task]) for task in {q.task for q in every}}
+    shared = {
+        task: shared_start([q.prompt for q in every if q.task == task]) for task in {q.task for q in every}
+    }
     return tag(
         "section",
         tag("h2", "Sample answers"),
@@ -152,7 +154,7 @@ def _article(question: Question, shared: int) -> Markup:
     )
 
 
-def _shared(prompts: list[str]) -> int:
+def shared_start(prompts: list[str]) -> int:
     """How many characters all prompts begin with: instructions, which tell no question from another."""
     if len(prompts) < 2:
         return 0
