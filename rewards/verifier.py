@@ -98,18 +98,7 @@ def score(
 
 
 FORM = {"ordered": 1.0, "reversed": 0.3, "partial": 0.2, "none": 0.0}
-"""Doctor-Agent's format reward."""
-
-
-@scores(0.0, 1.0)
-def doctor_agent_form(
-    data_source: str, solution_str: str, ground_truth: Any, extra_info: Mapping[str, Any] | None = None
-) -> float:
-    """Doctor-Agent's format reward: 1.0 for both headings once and in order, 0.3 for the wrong order.
-
-    0.2 for some heading, but not each exactly once; 0.0 for none.
-    """
-    return FORM[text.form(solution_str)]
+"""Doctor-Agent's format reward, which `rewards.format.doctor_agent` gives alone."""
 
 
 @scores(0.0, 1.0)
@@ -126,7 +115,8 @@ def doctor_agent(
 ) -> Scores:
     """Doctor-Agent's reward for GRPO: 0.3 · form + 0.7 · form · accuracy.
 
-    `form` as in `doctor_agent_form`, `accuracy` as in `score`: 1.0, 0.1, or 0 without the form.
+    `form` as `rewards.format.doctor_agent` scores it; `accuracy` as in `score`: 1.0, 0.1, or 0
+    without the form.
 
     Args:
         data_sources: Not used.

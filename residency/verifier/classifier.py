@@ -28,7 +28,9 @@ def held(name: str, *, device: str = "auto", dtype: str = "auto") -> Classifier:
     Args:
         name: A folder, or a hub name whose files are fetched or lie in the hub's cache.
         device: `cpu`, `cuda`, or `auto`: a GPU where this process sees one.
-        dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, else float32.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU, else float32. A CPU
+            that has bfloat16 is 1.7 times as fast with it (135 M parameters, 2 cores); it moves
+            probabilities by up to a few hundredths, depending on what shares the batch.
 
     Raises:
         Missing: it is not there.
@@ -108,12 +110,28 @@ class Classifier:
         template = template or self.settings.template
         text.check_template(template)
         most = min(max_length or self.settings.max_length, self.longest)
-        found = [0.0] * len(pairs)
         with self._lock, _bounded(self._torch, threads, self.device):
             ids = [encode(self._tokenizer, template, pair, most) for pair in pairs]
-            for batch in batches([len(one) for one in ids], batch_size):
-                for index, value in zip(batch, self._forward([ids[i] for i in batch]), strict=True):
-                    found[index] = value
+            return self._all(ids, batch_size)
+
+    def whole(
+        self,
+        texts: Sequence[str],
+        *,
+        max_length: int | None = None,
+        batch_size: int = 16,
+        threads: int | None = None,
+    ) -> list[float]:
+        """The same for texts that are set in their template already; one that is too long loses its start."""
+        most = min(max_length or self.settings.max_length, self.longest)
+        with self._lock, _bounded(self._torch, threads, self.device):
+            return self._all([_ids(self._tokenizer, one)[-most:] for one in texts], batch_size)
+
+    def _all(self, ids: list[list[int]], batch_size: int) -> list[float]:
+        found = [0.0] * len(ids)
+        for batch in batches([len(one) for one in ids], batch_size):
+            for index, value in zip(batch, self._forward([ids[i] for i in batch]), strict=True):
+                found[index] = value
         return found
 
     def _forward(self, ids: list[list[int]]) -> list[float]:

@@ -11,6 +11,7 @@ from verifier_case import add_head
 from residency.errors import Missing
 from residency.rewards.functions import is_batched, score_range
 from residency.verifier import classifier, served, text
+from rewards import format as formats
 from rewards import verifier
 
 ORDERED = "## Thinking\n\n{t}\n\n## Final Response\n\n{r}"
@@ -121,7 +122,8 @@ def test_unreachable_is_no_score() -> None:
     ],
 )
 def test_doctor_agent(asked: list[str], given: str, form: float, total: float) -> None:
-    assert verifier.doctor_agent_form("x", given, "r") == form
+    assert formats.doctor_agent("x", given, "r") == form
+    assert formats.huatuo("x", given, "r") == (text.final_response(given) is not None)
     (found,) = call(verifier.doctor_agent, [given], ["r"], url="http://verifier")
     assert found["score"] == pytest.approx(total)
 
