@@ -37,11 +37,13 @@ def check(recipe: Recipe, found: Diagnostics) -> None:
     """Names, gates, bounds and weights."""
     before: dict[str, _Entry] = {}
     entries = list(_entries(recipe))
+    if entries and all(entry.weight == 0 for entry in entries):
+        hint = "a reward of weight 0 is only logged; give one of them a weight"
+        found.add("trains-nothing", "every reward has the weight 0", entries[0].named, hint=hint)
     names = [entry.name for entry in entries if entry.name is not None]
-    gates = {entry.when.value for entry in entries if entry.when is not None}
     for entry in entries:
         _check_gate(entry, before, names, found)
-        _check_numbers(entry, entry.name in gates, found)
+        _check_numbers(entry, found)
         if entry.name is None:
             continue
         if entry.name in RESERVED or "/" in entry.name or entry.name != entry.name.strip():
@@ -84,7 +86,12 @@ def check_functions(recipe: Recipe, answers: Mapping[str, Mapping[str, Any]], fo
             assert entry.when is not None
             message = f"`{waits.name}` opens this at its maximum, which is not known"
             found.add("unknown-maximum", message, entry.when, hint=_add_max(waits))
-        elif gold and stated is None and (entry.maximum is None or (entry.weight or 0) < 0):
+        elif (
+            gold
+            and entry.weight != 0
+            and stated is None
+            and (entry.maximum is None or (entry.weight or 0) < 0)
+        ):
             message = f"what a right answer scores is not known of `{entry.fn.value}`"
             hint = f"{_add_max(entry)}; without it the gold check cannot be made (`gold_check: false`)"
             found.add("unknown-maximum", message, entry.fn, hint=hint)
@@ -135,12 +142,8 @@ def _check_gate(entry: _Entry, before: Mapping[str, _Entry], names: list[str], f
     found.add("unknown-reward", f"no earlier reward is named `{asked}`", entry.when, hint=hint)
 
 
-def _check_numbers(entry: _Entry, opens: bool, found: Diagnostics) -> None:
-    """`clip` in order, `max` within it, a weight that counts unless it only `opens` another."""
-    if entry.weight == 0 and not opens:
-        message = "a weight of 0 takes this reward out of the sum"
-        hint = "it is still called and logged; give it a weight, or remove it"
-        found.add("unusual-value", message, entry.tree.entries["weight"].value, hint=hint, severity="warning")
+def _check_numbers(entry: _Entry, found: Diagnostics) -> None:
+    """`clip` in order, `max` within it."""
     if entry.clip is None:
         return
     low, high = entry.clip

@@ -241,7 +241,7 @@ def _failure(components: Sequence[Component], case: _Case, right: float) -> Fail
     for component in components:
         score = case.scored[0].components[component.name]
         wanted = component.maximum if component.weight >= 0 else component.minimum
-        if score is not None and wanted is not None and abs(score - wanted) > EPSILON:
+        if component.weight and score is not None and wanted is not None and abs(score - wanted) > EPSILON:
             short.append(f"`{component.name}` gives {score:g} and not {wanted:g}")
     return _failed(case, 0, f"it scores {totals[0]:g} and not {right:g}: " + ", ".join(short))
 

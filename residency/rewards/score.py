@@ -36,7 +36,7 @@ class Scored:
     """What became of it."""
 
     total: float | None
-    """The weighted sum; None when a component is unavailable."""
+    """The weighted sum; None when a component that has a weight is unavailable."""
     components: dict[str, float | None]
     """Each component's score after `clip` and before its weight; None when it is unavailable."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -88,8 +88,10 @@ class Scorer:
         for component in self.components:
             outcome = outcomes[component.name]
             if isinstance(outcome, Fault):
-                scores[component.name], total = None, None
+                scores[component.name] = None
                 errors[component.name] = outcome.reason
+                if component.weight:  # else it is only logged
+                    total = None
                 continue
             scores[component.name] = outcome.score
             extra.update({f"{component.name}/{key}": item for key, item in outcome.extra.items()})

@@ -55,8 +55,11 @@ class Component:
     def best(self) -> float | None:
         """Its share in the total of a right answer; None where its maximum is not known.
 
-        A component of negative weight is a penalty: a right answer gets its lowest score.
+        A component of negative weight is a penalty: a right answer gets its lowest score. One of
+        weight 0 is only logged.
         """
+        if self.weight == 0:
+            return 0.0
         score = self.maximum if self.weight >= 0 else self.minimum
         return None if score is None else self.weight * score
 

@@ -69,6 +69,7 @@ def run(project: Path, rewards: str, more: str = "") -> list[Diagnostic]:
         ("  - {fn: rewards.own.many, args: {k: 2}, weight: -1}", "", None),
         ("  - {fn: rewards.own.bare, max: 1}", "", None),
         ("  - {fn: rewards.own.bare}", "gold_check: false", None),
+        ("  - {fn: rewards.own.ranged}\n  - {fn: rewards.own.bare, weight: 0}", "", None),
         ("  - {fn: rewards.own.anything, max: 1, args: {x: 1}}", "", None),
         ("  - {fn: rewards.own.bare}", "", ("unknown-maximum", 3, "add `max:` to it")),
         (

@@ -46,6 +46,14 @@ def test_weights_and_clip() -> None:
     assert [s.total for s in found] == [0.5, 0.75]
 
 
+def test_a_weight_of_nothing() -> None:
+    """Such a component is only logged: nothing is lost when it is unavailable."""
+    (found,) = run([component(number, "n"), component(lambda solution_str: None, "log", weight=0)], ["3"])
+    assert (found.total, found.components) == (3.0, {"n": 3.0, "log": None})
+    assert found.errors == {"log": "it returned nothing"}
+    assert spec.best_total([component(number, maximum=1.0), component(number, "log", weight=0)]) == 1.0
+
+
 def test_what_a_function_is_given() -> None:
     seen: list[Any] = []
 
@@ -488,10 +496,12 @@ def test_a_total_is_the_weighted_sum_or_nothing(
         wanted = [float(x) if isinstance(x, int | float) and math.isfinite(x) else None for x in row]
         assert list(scored.components.values()) == wanted
         assert set(scored.errors) == {name for name, x in zip("ab", wanted, strict=True) if x is None}
-        if None in wanted:
+        if any(x is None and weight for x, weight in zip(wanted, weights, strict=True)):
             assert scored.total is None
         else:
-            assert scored.total == pytest.approx(weights[0] * wanted[0] + weights[1] * wanted[1])
+            assert scored.total == pytest.approx(
+                weights[0] * (wanted[0] or 0) + weights[1] * (wanted[1] or 0)
+            )
 
 
 @pytest.mark.slow
