@@ -18,7 +18,13 @@ from pathlib import Path
 from benchmarks.timing import Result, Unmeasured
 
 # Each module has MEASURES: functions that give Results. One that does not exist yet is passed over.
-MODULES = ("benchmarks.check", "benchmarks.launcher", "benchmarks.pubmed_reader", "benchmarks.rewards")
+MODULES = (
+    "benchmarks.check",
+    "benchmarks.launcher",
+    "benchmarks.pubmed_reader",
+    "benchmarks.rewards",
+    "benchmarks.rlvr",
+)
 
 Measure = Callable[[], Iterable[Result]]
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from transformers import DynamicCache
+from transformers import Cache
 
+from residency.engines.verl.driver.attention import make_cache
 from residency.engines.verl.driver.sampling import Sampling, pick, process_logits
 
 LogProbs = Literal["processed_logprobs", "raw_logprobs"]
@@ -78,7 +79,7 @@ class Decoder:
         self._prefill_tokens = prefill_tokens
         self._log_probs = log_probs
         self.running: list[Request] = []
-        self._cache: DynamicCache | None = None
+        self._cache: Cache | None = None
         self._mask = torch.zeros(0, 0, dtype=torch.long)
         """(rows, cached tokens): 1 where a token is real."""
 
@@ -122,7 +123,7 @@ class Decoder:
         width = max(map(len, prompts))
         ids = torch.tensor([[self._pad] * (width - len(p)) + list(p) for p in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-        cache = DynamicCache()
+        cache = make_cache()
         output = self._model(
             input_ids=ids,
             attention_mask=mask,
@@ -140,7 +141,7 @@ class Decoder:
         self._join(requests, cache, mask)
         return self._leave()
 
-    def _join(self, requests: list[Request], cache: DynamicCache, mask: torch.Tensor) -> None:
+    def _join(self, requests: list[Request], cache: Cache, mask: torch.Tensor) -> None:
         """Put `requests` below the running batch, both padded on the left to the longer."""
         if self._cache is None or not self.running:
             self.running, self._cache, self._mask = requests, cache, mask

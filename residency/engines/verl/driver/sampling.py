@@ -182,7 +182,7 @@ def pick(log_probs: torch.Tensor, uniform: torch.Tensor, greedy: torch.Tensor) -
     """
     if bool(greedy.all()):
         return log_probs.argmax(-1)
-    cumulative = log_probs.double().exp_().cumsum_(-1)
+    cumulative = log_probs.exp().cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1]
     target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
     # the first token whose cumulative mass exceeds the target has a mass of its own

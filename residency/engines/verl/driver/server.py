@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from residency.engines.verl.driver.attention import register as attention_name
 from residency.engines.verl.driver.decoding import Decoder, LogProbs, Request, make_request
 from residency.engines.verl.driver.sampling import read_sampling
 from residency.engines.verl.driver.weights import Packed, Receiver
@@ -68,7 +69,7 @@ def load_model(settings: ServerSettings) -> tuple[Any, Receiver, frozenset[int]]
     config = AutoConfig.from_pretrained(settings.model, **trust, **overrides)
     how: dict[str, Any] = {
         "dtype": getattr(torch, settings.dtype),
-        "attn_implementation": attention if attention in ("sdpa", "eager") else "sdpa",
+        "attn_implementation": attention if attention == "eager" else "sdpa",
         **trust,
     }
     if settings.from_training:
@@ -77,6 +78,8 @@ def load_model(settings: ServerSettings) -> tuple[Any, Receiver, frozenset[int]]
     else:
         model = AutoModelForCausalLM.from_pretrained(settings.model, config=config, **how)
     model = model.to(settings.device).eval().requires_grad_(False)
+    if attention != "eager":  # transformers has seen to it that the model can do with `sdpa`
+        model.set_attn_implementation(attention_name())
     model.tie_weights()
     receiver = Receiver(model, loaded=not settings.from_training)
     try:

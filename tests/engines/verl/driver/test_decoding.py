@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +9,10 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from tiny_model import make_tiny_model  # noqa: E402
+
 from residency.engines.verl.driver.decoding import Decoder, Request, make_request  # noqa: E402
 from residency.engines.verl.driver.sampling import Sampling  # noqa: E402
-from tiny_model import make_tiny_model  # noqa: E402
 
 PROMPTS = ([5, 9, 13, 40], [5, 9, 13, 40], [7], [30, 31, 32, 33, 34, 35, 36, 37, 38])
 

@@ -57,11 +57,16 @@ def test_an_empty_answer_is_an_error() -> None:
 
 
 tokens = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+sequences_of_three_prompts = st.lists(
+    st.tuples(st.sampled_from([(1,), (2, 3), (4, 5, 6, 7)]), tokens), min_size=1, max_size=8
+)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.sampled_from([(1,), (2, 3), (4, 5, 6, 7)]), tokens), min_size=1, max_size=8), st.booleans())
-def test_every_token_sees_what_it_would_see_alone(sequences: list[tuple[tuple[int, ...], list[int]]], share: bool) -> None:
+@given(sequences_of_three_prompts, st.booleans())
+def test_every_token_sees_what_it_would_see_alone(
+    sequences: list[tuple[tuple[int, ...], list[int]]], share: bool
+) -> None:
     prompts = [torch.tensor(p) for p, _ in sequences]
     answers = [torch.tensor(a) for _, a in sequences]
     layout = lay_out(prompts, answers, pairs_per_token=50.0, share=share)

@@ -43,13 +43,17 @@ def test_what_changes_nothing_is_taken_and_what_would_is_refused_by_name() -> No
         read(presence_penalty=0.5, stop=["x"])
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0}, {"min_p": 2}, {"repetition_penalty": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"top_p": 0}, {"min_p": 2}, {"repetition_penalty": 0}]
+)
 def test_a_value_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         read(**wrong)
 
 
-def processed(logits: list[float], sampling: Sampling, seen: tuple[int, ...] = (), made: int = 0) -> list[float]:
+def processed(
+    logits: list[float], sampling: Sampling, seen: tuple[int, ...] = (), made: int = 0
+) -> list[float]:
     return process_logits(torch.tensor([logits]), [sampling], [seen], [made])[0].tolist()
 
 
