@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 MARK = "RESIDENCY_TEST_MARK"
 SECONDS = 600.0
 """A run takes less than a minute on two quiet cores."""
-REWARDS = '''
+REWARDS = """
 def length(data_source, solution_str, ground_truth, extra_info=None):
     return min(1.0, len(solution_str) / 50)
 
@@ -33,7 +33,7 @@ def vowels(data_source, solution_str, ground_truth, extra_info=None):
 
 def broken(data_source, solution_str, ground_truth, extra_info=None):
     raise ConnectionError("the judge is away")
-'''
+"""
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,9 @@ class Flow:
         """The steps that verl has logged so far."""
         found = []
         for path in self.folder.glob("runs/store/*/logged/*.jsonl"):
-            found += [int(number) for number in re.findall(r'^\{"step": (\d+)', path.read_text(), re.MULTILINE)]
+            found += [
+                int(number) for number in re.findall(r'^\{"step": (\d+)', path.read_text(), re.MULTILINE)
+            ]
         return found
 
     def when(self, process: subprocess.Popen[str], what: Callable[[], Any]) -> None:
