@@ -18,6 +18,8 @@ from residency.files import read_json, write_json
 
 MARK = "residency.json"
 """In outputs/model: the step that it is of."""
+NO_NUMBERS = 5
+"""How driver/merge.py ends where the weights are no numbers."""
 
 
 def merged(folder: Path, steps: int) -> bool:
@@ -47,9 +49,13 @@ def merge(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     argv = [sys.executable, "-m", "residency.engines.verl.driver.merge", str(last.path / "actor"), str(part)]
-    if stage.get("base"):
-        argv.append(str(stage["base"]))
+    argv.append(str(stage["model"]))
     code = subprocess.run(argv, cwd=folder, env={**os.environ, **stage["env"]}, check=False).returncode
+    if code == NO_NUMBERS:
+        raise StageFailed(
+            "the trained model holds values that are not numbers",
+            "the training has diverged: lower the learning rate, or clip the gradient more",
+        )
     if code != 0:
         raise StageFailed("the last checkpoint could not be made a model", "see log.txt")
     hf_folder.check_model(part)

@@ -86,8 +86,17 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     ]
     print(" ".join(argv), flush=True)
     code = _run(argv, folder, env)
-    if code != 0:
-        raise SystemExit(code if code > 0 else 128 - code)
+    if code > 0:
+        raise SystemExit(code)
+    if code < 0:
+        killed = -code == signal.SIGKILL
+        raise StageFailed(
+            f"verl was ended by {signal.Signals(-code).name}",
+            "most often the system does that when memory runs out: lower data.train_batch_size, "
+            "actor_rollout_ref.rollout.n or data.max_response_length"
+            if killed
+            else "see log.txt",
+        )
     reached = checkpoints.newest(home)
     if reached is None or (last is not None and reached.step <= last.step):
         at = f"step {last.step:,}" if last else "the first step"
@@ -129,7 +138,7 @@ def _run(argv: list[str], folder: Path, env: Mapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     try:
         if stopped:
-            return 128 + signal.SIGTERM
+            return -signal.SIGTERM
         child = subprocess.Popen(argv, cwd=folder, env=env)
         return child.wait()
     finally:

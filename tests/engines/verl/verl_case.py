@@ -109,9 +109,9 @@ class Flow:
             MARK: self.mark,
             **self.env,
         }
+        command = [sys.executable, str(PROJECT / "launch.py"), str(self.folder / "r.yaml")]
         return subprocess.Popen(
-            [sys.executable, str(PROJECT / "launch.py"), str(self.folder / "r.yaml")]
-            + ["--trust", "flow_rewards"],
+            [*command, "--trust", "flow_rewards"],
             cwd=self.folder,
             env=env,
             stdout=subprocess.PIPE,

@@ -1,0 +1,175 @@
+"""Another's Ray cluster on the machine, and trainings that fail. PPO joins the cluster; the others,
+which have Ray's own variable pointing to it, must not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verl_case import SECONDS, Flow, recipe, segments, short_folder, tiny
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytest.importorskip("verl")
+
+ASK = """
+import json, ray, sys
+ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
+work = ray.remote(num_cpus=1)(lambda: 6 * 7)
+print("found", json.dumps({"answer": ray.get(work.remote()), "gpus": ray.available_resources().get("GPU")}))
+"""
+
+
+@dataclass
+class Cluster:
+    """A Ray cluster of someone else."""
+
+    address: str
+
+    def ask(self) -> dict[str, Any]:
+        """What a task in it computes, and how many GPUs are free."""
+        command = [sys.executable, "-c", ASK, self.address]
+        text = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+        found: dict[str, Any] = json.loads(text.partition("found ")[2])
+        return found
+
+    def idle(self) -> bool:
+        """True once all GPUs are free again; Ray takes a moment to notice that a job has ended."""
+        until = time.monotonic() + 60
+        while self.ask() != {"answer": 42, "gpus": 2.0}:
+            if time.monotonic() > until:
+                return False
+            time.sleep(1)
+        return True
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    folder, port = short_folder(), free_port()
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+        *(f"--port={port}", "--num-cpus=24", "--num-gpus=2", "--include-dashboard=false"),
+        *("--disable-usage-stats", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1"),
+    ]
+    log = (folder / "log.txt").open("w")
+    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    found = Cluster(f"127.0.0.1:{port}")
+    try:
+        until = time.monotonic() + SECONDS
+        while True:
+            with suppress(subprocess.CalledProcessError):
+                assert found.ask()["answer"] == 42
+                break
+            assert process.poll() is None, (folder / "log.txt").read_text()
+            assert time.monotonic() < until
+        yield found
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def bearing(name: str, value: str) -> list[int]:
+    """The processes with a variable in their environment, wherever they were started."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with suppress(OSError):
+            if entry.isdigit() and f"{name}={value}".encode() in (
+                Path("/proc", entry, "environ").read_bytes().split(b"\0")
+            ):
+                found.append(int(entry))
+    return found
+
+
+def test_ppo_with_a_critic_of_another_shape_on_two_ranks_of_a_cluster_that_is_joined(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    critic = tiny(tmp_path / "critic", hidden=96, layers=3, seed=3)
+    over = {
+        "algorithm": {
+            "adv_estimator": "gae",
+            "use_kl_in_reward": True,
+            "kl_ctrl": {"type": "adaptive", "kl_coef": 0.1, "horizon": 100, "target_kl": 0.01},
+        },
+        "critic": {"model": {"path": str(critic)}, "optim": {"lr": 1e-3}},
+        "actor_rollout_ref": {"rollout": {"n": 1}},
+        "trainer": {"n_gpus_per_node": 2},
+        "ray_kwargs": {"ray_init": {"address": cluster.address}},
+    }
+    flow = Flow.make(tmp_path / "flow", recipe(model, verl=over)).done()
+    rows = flow.rows()
+    assert [row["step"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["value_loss"] > 0
+        assert row["grad_norm"] > 0
+    assert rows[0]["reward_less_kl"] == pytest.approx(rows[0]["reward"], abs=1e-4), "no KL before a step"
+    last = flow.stage / "checkpoints" / "global_step_2"
+    assert {path.name for path in last.iterdir()} >= {"actor", "critic", "data.pt"}
+    kept = json.loads((last / "trainer.json").read_text())["kl_coefficient"]
+    assert kept != 0.1, "the adaptive coefficient has moved, and is kept"
+    assert flow.none_left()
+    assert cluster.idle(), "nothing of ours holds its GPUs"
+    assert bearing("RESIDENCY_STAGE", str(flow.stage)) == []
+
+
+def test_a_reward_that_always_fails_ends_the_training_with_its_reason(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    config = recipe(
+        model,
+        rewards=[{"fn": "flow_rewards.broken", "name": "judge"}],
+        reward_calls={"retries": 0},
+    )
+    flow = Flow.make(tmp_path / "flow", config, RAY_ADDRESS=cluster.address)
+    before = segments()
+    code, said = flow.run()
+    assert code == 4, said
+    assert flow.state["error"]["message"] == (
+        "stage rlvr failed with exit status 1: step 1: 8 of 8 samples have no reward, more than "
+        "reward_calls.stop_share 0.25 allows; judge: ConnectionError: the judge is away"
+    )
+    assert flow.none_left(), (flow.processes(), flow.ray_folders())
+    assert segments() <= before
+    assert cluster.idle()
+
+
+def test_a_dead_rollout_server_ends_the_training_at_once(
+    cluster: Cluster, model: Path, tmp_path: Path
+) -> None:
+    over = {"trainer": {"total_training_steps": 10_000}}
+    config = recipe(model, verl=over, checkpoints={"every": 10_000})
+    flow = Flow.make(tmp_path / "flow", config, RAY_ADDRESS=cluster.address)
+    before = segments()
+    process = flow.start()
+    flow.when(process, lambda: 2 in flow.logged_steps())
+    (server,) = (pid for pid, line in flow.processes().items() if line.startswith("ray::Server"))
+    os.kill(server, signal.SIGKILL)
+    struck = time.monotonic()
+    said, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 4, said
+    assert time.monotonic() - struck < 60, "verl by itself would wait for ever"
+    assert "rollout server died" in flow.state["error"]["message"]
+    assert flow.none_left(), (flow.processes(), flow.ray_folders())
+    assert segments() <= before
+    assert cluster.idle()
