@@ -152,6 +152,17 @@ def test_an_unchecked_reward_is_said_to_be_one(tmp_path: Path) -> None:
     assert "Gold check" not in said
 
 
+def test_rollouts_that_failed_are_told(tmp_path: Path) -> None:
+    run_dir = make_rlvr(tmp_path, steps=20)
+    path = run_dir / "stages/grpo/metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[5]["rewards/failed"] = 0.125
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "In 1 step some rollouts ended in an error and were left out, 12 % at most." in words(
+        page(collect(run_dir))
+    )
+
+
 def test_a_stage_that_has_not_made_a_step(tmp_path: Path) -> None:
     run_dir = make_rlvr(tmp_path)
     for name in ("metrics.jsonl", "outputs/rollouts.jsonl"):

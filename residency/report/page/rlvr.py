@@ -144,6 +144,11 @@ def _notes(rows: Rows, left: Rlvr) -> list[Child]:
                 class_="note",
             )
         )
+    failed = [(step, share) for step, share in _column(rows, "rewards/failed") if share]
+    if failed:
+        said = f"In {wording.plural(len(failed), 'step')} some rollouts ended in an error and were left out, "
+        said += f"{max(share for _, share in failed) * 100:.2g} % at most."
+        notes.append(tag("p", said, class_="note"))
     return notes
 
 
