@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from residency.errors import StageFailed
 from residency.files import jsonl_rows, write_json, write_text
 
 ARGV = ("-m", "residency.engines.verl.driver.train", "--config-path")
+LINGER = 5.0
+"""Seconds that Ray's processes may take to end after verl."""
 PASSED = "RESIDENCY_PASSED"
 """Names of the variables that the workers of a joined Ray cluster are given, with commas."""
 ALWAYS_PASSED = (
@@ -135,15 +138,25 @@ def _run(argv: list[str], folder: Path, env: Mapping[str, str]) -> int:
         if child is not None:
             child.terminate()
 
-    signal.signal(signal.SIGTERM, stop)
+    before_us = signal.signal(signal.SIGTERM, stop)
     try:
         if stopped:
             return -signal.SIGTERM
         child = subprocess.Popen(argv, cwd=folder, env=env)
         return child.wait()
     finally:
-        shutil.rmtree(ray, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before_us)
+        _remove(ray)
         shm.remove_since(before)
+
+
+def _remove(ray: Path) -> None:
+    """Remove Ray's folder, into which processes that are just ending may still write."""
+    until = time.monotonic() + LINGER
+    shutil.rmtree(ray, ignore_errors=True)
+    while ray.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+        shutil.rmtree(ray, ignore_errors=True)
 
 
 def _first(stage: Mapping[str, Any], folder: Path, last: checkpoints.Checkpoint | None) -> list[str]:

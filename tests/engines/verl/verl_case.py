@@ -160,7 +160,7 @@ class Flow:
         found = []
         for path in self.folder.glob("runs/store/*/logged/*.jsonl"):
             found += [
-                int(number) for number in re.findall(r'^\{"step": (\d+)', path.read_text(), re.MULTILINE)
+                int(number) for number in re.findall(r'^\{"step": ?(\d+)', path.read_text(), re.MULTILINE)
             ]
         return found
 
