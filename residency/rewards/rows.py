@@ -159,6 +159,11 @@ def fill(template: str, columns: Mapping[str, Any], key: str) -> str:
     return _FIELD.sub(one, template)
 
 
+def fields(template: str) -> list[str]:
+    """The columns that a template of `rows:` names, in order."""
+    return [match[2] for match in _FIELD.finditer(template) if match[2] is not None]
+
+
 def _column(column: str, columns: Mapping[str, Any], key: str) -> Any:
     """What stands in the column that `rows.KEY` names."""
     if column not in columns:

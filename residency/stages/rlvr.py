@@ -14,6 +14,7 @@ from residency.engines.base import CheckContext, Engine
 from residency.engines.verl import places, tree
 from residency.engines.verl.engine import ENGINE
 from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.dotted_probe import Answer
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.stages.base import Inputs, Output, StageKind
 
@@ -42,6 +43,12 @@ class Rlvr(StageKind):
         from residency.rewards import check
 
         check.check(recipe, found)
+
+    def check_functions(self, recipe: Recipe, answers: Mapping[str, Answer], found: Diagnostics) -> None:
+        """Whether it is known what a right answer scores."""
+        from residency.rewards import check
+
+        check.check_functions(recipe, answers, found)
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
         """verl."""

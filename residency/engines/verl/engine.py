@@ -93,6 +93,7 @@ class Verl(Engine):
             "batch": flat.get("data.train_batch_size", defaults["data.train_batch_size"]),
             "epochs": flat.get("trainer.total_epochs", defaults["trainer.total_epochs"]),
             "steps": flat.get("trainer.total_training_steps"),
+            "max_response_length": flat.get("data.max_response_length", defaults["data.max_response_length"]),
             "max_prompt_length": flat.get("data.max_prompt_length", defaults["data.max_prompt_length"]),
             "removed": made.removed,
             "resume_path": flat.get("trainer.resume_mode") == "resume_path",

@@ -86,6 +86,10 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
         lambda m: (f"verl has no key {m[1]}", "correct it in the recipe's `verl:` block"),
     ),
 )
+_ROLLOUT = re.compile(
+    r"Error in _run_prompt[\s\S]*?^((?:\w+\.)*\w*(?:Error|Exception)(?!\(\w+\): ray::): [^\n]+)$",
+    re.MULTILINE,
+)
 _SAID = re.compile(r"^error: (.+)$", re.MULTILINE)
 _HINT = re.compile(r"^hint: (.+)$", re.MULTILINE)
 _RAY_PREFIX = re.compile(r"\x1b\[\d+m|\((?:\w+ )?pid=\d+(?:, ip=[\d.]+)?\) ")
@@ -99,6 +103,9 @@ def explain(text: str) -> tuple[str, str | None]:
     for pattern, sentence in CAUSES:
         if match := pattern.search(plain):
             return sentence(match)
+    if failed := _ROLLOUT.search(plain):
+        # What verl says of it last is only that no answer came.
+        return f"the rollouts failed: {failed[1].strip()}", None
     if said:
         return said[-1], hints[-1] if hints else None
     if missing := re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", plain, re.MULTILINE):

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from residency.engines.verl import finish, places, training
+from residency.engines.verl import finish, models, places, training
 from residency.errors import ResidencyError, StageFailed
 from residency.files import read_json, write_json
 
@@ -51,6 +51,7 @@ def run(stage: Mapping[str, Any], folder: Path) -> None:
 
         phase(folder, "reading the prompts")
         report = prompts.write(stage, folder)
+        fits(stage, report)
     steps = training.expected_steps(stage, report)
     if not finish.merged(folder, steps):
         check_rewards(stage, folder)
@@ -59,6 +60,27 @@ def run(stage: Mapping[str, Any], folder: Path) -> None:
         phase(folder, "writing the model")
         finish.merge(stage, folder, steps)
     phase(folder, "done")
+
+
+def fits(stage: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+    """See that the longest prompt and an answer stand within the model's context.
+
+    `check` says it of a model that is on the disk by then; one that an earlier stage makes is not.
+
+    Raises:
+        StageFailed: they do not.
+    """
+    room = models.positions(Path(str(stage["model"])))
+    parts = [report[part] for part in ("train", "val") if report.get(part)]
+    longest = max((part.get("tokens", {}).get("max", 0) for part in parts), default=0)
+    answer = int(stage["max_response_length"])
+    if room is not None and longest + answer > room:
+        raise StageFailed(
+            f"the longest prompt has {longest:,} tokens and an answer may have {answer:,}, and the model's "
+            f"context is {room:,}",
+            "lower verl.data.max_prompt_length (longer prompts are then dropped or cut, as "
+            "`rows.long_prompts` says) or max_response_length, or take a model with a longer context",
+        )
 
 
 def check_rewards(stage: Mapping[str, Any], folder: Path) -> None:

@@ -11,6 +11,7 @@ from residency.engines.base import CheckContext
 from residency.engines.verl import (
     rules_algorithm,
     rules_batch,
+    rules_data,
     rules_launcher,
     rules_length,
     rules_model,
@@ -27,6 +28,7 @@ from residency.recipe.nodes import Mapping as Block
 
 PARTS = (
     rules_moved,
+    rules_data,
     rules_launcher,
     rules_algorithm,
     rules_batch,
