@@ -101,7 +101,7 @@ class Receiver:
         for name in self._first.values():
             target = self._weights[name]
             # one element stands for all of them, so that the shape stays and the memory goes
-            target.data = torch.empty(1, dtype=target.dtype, device=self._device).expand(target.shape)
+            target.data = torch.empty((), dtype=target.dtype, device=self._device).expand(target.shape)
             self._missing.add(name)
 
     def require(self) -> None:
