@@ -26,12 +26,13 @@ def rows(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="kills process groups")
 def test_the_smoke_profile_killed_and_resumed(tmp_path: Path, mirror_dir: Path) -> None:
-    words = ["yes no maybe within the study patients were <reasoning> </reasoning> <answer> </answer>"] * 40
-    make_tiny_model(tmp_path / "model", words)
+    (file,) = mirror_dir.glob("raw.githubusercontent.com/pubmedqa/pubmedqa/*/data/ori_pqal.json")
+    texts = [" ".join(record["CONTEXTS"]) for record in json.loads(file.read_text()).values()]
+    make_tiny_model(tmp_path / "model", texts[:200], vocabulary=1500)
     (tmp_path / "model.yaml").write_text(f"kind: export\nmodel: {tmp_path / 'model'}\n")
     runs = tmp_path / "runs"
     env = {**os.environ, "RESIDENCY_RUNS": str(runs), "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
-    sets = [f"stages.model.recipe={tmp_path / 'model.yaml'}", "params.prompt_tokens=2048"]
+    sets = [f"stages.model.recipe={tmp_path / 'model.yaml'}", "params.prompt_tokens=900"]
     argv = [sys.executable, str(PROJECT / "launch.py"), str(RECIPE), "--plain", "--profile", "smoke"]
     argv += ["--mirror", str(mirror_dir), *(word for one in sets for word in ("--set", one))]
     grpo = runs / "pubmedqa-grpo" / "latest" / "stages" / "grpo"
