@@ -71,6 +71,8 @@ class Launch:
     """Without a new log line for so long the stage counts as stalled; None: never."""
     notes: tuple[str, ...] = ()
     """What the user should know of how the recipe was taken: a default chosen, a key not used."""
+    sets: tuple[str, ...] = ()
+    """The engine's keys that a hardware profile sets, with why; `plan` shows them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Plan:
                     "gpus": s.job.gpus,
                     "threads": s.job.threads,
                     "memory": s.memory and s.memory.to_json(),
+                    "sets": list(s.launch.sets),
                 }
                 for s in self.stages
             ],

@@ -81,6 +81,7 @@ def _details(stage: PlannedStage, width: int, gpu_memory: int | None) -> list[st
     facts += [("leaves", ", ".join(f"{name} ({o.what})" for name, o in stage.outputs.items()))]
     facts += [("secret", f"{name} from ${source}") for name, source in stage.secrets.items()]
     facts += [("note", note) for note in stage.launch.notes]
+    facts += [("sets", line) for line in stage.launch.sets]
     for name, text in facts:
         if text:
             lines += _fill(text, width, f"  {name:<8} ", " " * 11)

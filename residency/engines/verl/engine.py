@@ -65,6 +65,7 @@ class Verl(Engine):
             env=env,
             stall_seconds=float((job.config.get("watchdog") or {}).get("stall_seconds", STALL)),
             notes=tuple(made.notes),
+            sets=made.told,
         )
 
     def _stage(self, job: Job, made: settings.Settings, env: Mapping[str, str]) -> dict[str, Any]:

@@ -48,6 +48,23 @@ class Profile:
     why: dict[str, str] = field(default_factory=dict)
     """Each key of `defaults` and `forced` → why it is set, in a few words."""
 
+    def told(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """What it sets, a line for each reason; what it puts in the place of the recipe's own first.
+
+        Args:
+            given: The recipe's own keys.
+        """
+        instead = [
+            f"{key}: {value!r} instead of {given[key]!r} ({self.why[key]})"
+            for key, value in self.forced.items()
+            if key in given and given[key] != value
+        ]
+        sets: dict[str, list[str]] = {}
+        for key, value in {**self.defaults, **self.forced}.items():
+            if key not in given:
+                sets.setdefault(self.why[key], []).append(f"{key}: {value!r}")
+        return (*instead, *(f"{why}: {', '.join(keys)}" for why, keys in sets.items()))
+
     def default(self, key: str, value: Any, why: str) -> None:
         """Set a key that the recipe may set otherwise."""
         self.defaults[key], self.why[key] = value, why

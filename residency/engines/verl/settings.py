@@ -38,6 +38,8 @@ class Settings:
     ranks: int = 1
     removed: list[str] = field(default_factory=list)
     """Keys that the recipe takes out of verl's tree: `~key`."""
+    told: tuple[str, ...] = ()
+    """What the hardware profile sets, and why."""
 
     def text(self) -> str:
         """verl.yaml: Hydra lays it over verl's defaults."""
@@ -66,7 +68,7 @@ def build(job: Job) -> Settings:
         profile = hardware.cpu_settings(threads=job.threads, ranks=ranks, given=given)
     else:
         profile = hardware.gpu_settings(gpus=job.gpus, given=given)
-    notes = list(profile.notes)
+    notes, told = list(profile.notes), profile.told(given)
     starts = places.roots(job.recipe_folder, job.project)
     for key in places.PATH_KEYS:
         if (path := places.named(given, key)) is not None:
@@ -81,7 +83,7 @@ def build(job: Job) -> Settings:
     env = {str(name): str(value) for name, value in (config.get("env") or {}).items()}
     flat["trainer.logger"], said = loggers.usable([asked] if isinstance(asked, str) else asked, env)
     removed = [name for name, setting in written.items() if setting.prefix == "~"]
-    return Settings(flat, kind, groups, notes + said, ranks, removed)
+    return Settings(flat, kind, groups, notes + said, ranks, removed, told)
 
 
 def joins(flat: Mapping[str, Any]) -> bool:
