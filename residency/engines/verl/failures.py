@@ -10,6 +10,18 @@ from residency.engines.verl.training import FAILED
 
 Match = re.Match[str]
 
+_ROLLOUT = re.compile(
+    r"Error in _run_prompt[\s\S]*?^((?:\w+\.)*\w*(?:Error|Exception)(?!\(\w+\): ray::): [^\n]+)$",
+    re.MULTILINE,
+)
+
+
+def _reason(text: str) -> str:
+    """Why a rollout failed, as a part of a sentence."""
+    found = _ROLLOUT.search(text)
+    return f"; one of them: {found[1].strip()}" if found else ""
+
+
 # Looked for in this order; the first that the log shows is the cause. Each gives the sentence and the hint.
 CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]], ...] = (
     (
@@ -28,7 +40,7 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
     ),
     (
         re.compile(r"RolloutsFailed: ([^\n]+)"),
-        lambda m: (m[1].strip(), "the log says why below `Error in _run_prompt`"),
+        lambda m: (m[1].strip() + _reason(m.string), "see `Error in _run_prompt` in the log"),
     ),
     (
         re.compile(r"No space left on device|Disk quota exceeded|enforce fail at inline_container"),
@@ -105,10 +117,7 @@ LESS_SURE: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]
     ),
     (
         # What verl says of it last is only that no answer came.
-        re.compile(
-            r"Error in _run_prompt[\s\S]*?^((?:\w+\.)*\w*(?:Error|Exception)(?!\(\w+\): ray::): [^\n]+)$",
-            re.MULTILINE,
-        ),
+        _ROLLOUT,
         lambda m: (f"the rollouts failed: {m[1].strip()}", None),
     ),
     (

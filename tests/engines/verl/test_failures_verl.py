@@ -44,10 +44,25 @@ def test_a_death_with_a_cause_of_its_own() -> None:
 
 
 def test_a_death_without_one() -> None:
-    message, hint = failures.explain(TRACE.format(kind="ActorDiedError", text="it died"))
+    text = "\n".join(line for line in TRACE.splitlines() if "_run_prompt" not in line)
+    message, hint = failures.explain(text.format(kind="x.ActorDiedError", text="it died"))
     assert message == "a process of verl died (Server)"
     assert hint is not None
     assert "memory" in hint
+
+
+def test_what_befell_a_rollout() -> None:
+    log = (
+        "(Worker pid=7) ERROR: Error in _run_prompt for uid=1\n(Worker pid=7) Traceback (most recent call last):\n"
+        "(Worker pid=7) ray.exceptions.RayTaskError(ValueError): ray::Server.generate()\n"
+        "(Worker pid=7) ValueError: a prompt of 900 tokens leaves no room\n{last}\nerror: verl failed\n"
+    )
+    assert failures.explain(log.format(last="RuntimeError: nothing came")) == (
+        "the rollouts failed: ValueError: a prompt of 900 tokens leaves no room",
+        None,
+    )
+    message, _ = failures.explain(log.format(last="a.RolloutsFailed: step 1: 8 of 8 rollouts failed"))
+    assert message.startswith("step 1: 8 of 8 rollouts failed; one of them: ValueError: a prompt of 900")
 
 
 def test_what_the_stage_itself_said() -> None:
