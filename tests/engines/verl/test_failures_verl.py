@@ -53,7 +53,8 @@ def test_a_death_without_one() -> None:
 
 def test_what_befell_a_rollout() -> None:
     log = (
-        "(Worker pid=7) ERROR: Error in _run_prompt for uid=1\n(Worker pid=7) Traceback (most recent call last):\n"
+        "(Worker pid=7) ERROR: Error in _run_prompt for uid=1\n"
+        "(Worker pid=7) Traceback (most recent call last):\n"
         "(Worker pid=7) ray.exceptions.RayTaskError(ValueError): ray::Server.generate()\n"
         "(Worker pid=7) ValueError: a prompt of 900 tokens leaves no room\n{last}\nerror: verl failed\n"
     )
