@@ -6,8 +6,21 @@ import re
 from collections.abc import Callable
 
 from residency.engines import log
+from residency.engines.verl.training import FAILED
 
 Match = re.Match[str]
+
+_ROLLOUT = re.compile(
+    r"Error in _run_prompt[\s\S]*?^((?:\w+\.)*\w*(?:Error|Exception)(?!\(\w+\): ray::): [^\n]+)$",
+    re.MULTILINE,
+)
+
+
+def _reason(text: str) -> str:
+    """Why a rollout failed, as a part of a sentence."""
+    found = _ROLLOUT.search(text)
+    return f"; one of them: {found[1].strip()}" if found else ""
+
 
 # Looked for in this order; the first that the log shows is the cause. Each gives the sentence and the hint.
 CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]], ...] = (
@@ -17,6 +30,17 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
             m[1].strip(),
             "see why in outputs/rollouts.jsonl; raise reward_calls.timeout or retries, or mend the service",
         ),
+    ),
+    (
+        re.compile(r"Diverged: ([^\n]+)"),
+        lambda m: (
+            m[1].strip() + ": the training has diverged",
+            "lower actor_rollout_ref.actor.optim.lr, or actor.grad_clip; add a KL term",
+        ),
+    ),
+    (
+        re.compile(r"RolloutsFailed: ([^\n]+)"),
+        lambda m: (m[1].strip() + _reason(m.string), "see `Error in _run_prompt` in the log"),
     ),
     (
         re.compile(r"No space left on device|Disk quota exceeded|enforce fail at inline_container"),
@@ -86,9 +110,25 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
         lambda m: (f"verl has no key {m[1]}", "correct it in the recipe's `verl:` block"),
     ),
 )
-_ROLLOUT = re.compile(
-    r"Error in _run_prompt[\s\S]*?^((?:\w+\.)*\w*(?:Error|Exception)(?!\(\w+\): ray::): [^\n]+)$",
-    re.MULTILINE,
+LESS_SURE: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]], ...] = (
+    (
+        re.compile(r"WorkerDied: ([^\n]+)"),
+        lambda m: (m[1].strip(), _MEMORY),
+    ),
+    (
+        # What verl says of it last is only that no answer came.
+        _ROLLOUT,
+        lambda m: (f"the rollouts failed: {m[1].strip()}", None),
+    ),
+    (
+        re.compile(r"ActorDiedError: [^\n]*\n\s*class_name: (\w+)"),
+        lambda m: (f"a process of verl died ({m[1]})", _MEMORY),
+    ),
+)
+"""Looked for when nothing else explains it: a death has a cause of its own."""
+_MEMORY = (
+    "most often the system does that when memory runs out: see dmesg; lower data.train_batch_size, "
+    "actor_rollout_ref.rollout.n or data.max_response_length"
 )
 _SAID = re.compile(r"^error: (.+)$", re.MULTILINE)
 _HINT = re.compile(r"^hint: (.+)$", re.MULTILINE)
@@ -103,11 +143,13 @@ def explain(text: str) -> tuple[str, str | None]:
     for pattern, sentence in CAUSES:
         if match := pattern.search(plain):
             return sentence(match)
-    if failed := _ROLLOUT.search(plain):
-        # What verl says of it last is only that no answer came.
-        return f"the rollouts failed: {failed[1].strip()}", None
-    if said:
-        return said[-1], hints[-1] if hints else None
+    told = [line for line in said if line != FAILED]
+    if told:
+        return told[-1], hints[-1] if hints else None
+    for pattern, sentence in LESS_SURE:
+        if match := pattern.search(plain):
+            return sentence(match)
     if missing := re.search(r"^ModuleNotFoundError: No module named '([\w.]+)'", plain, re.MULTILINE):
         return f"the Python package {missing[1]} is not installed", "make install"
+    plain = "\n".join(line for line in plain.splitlines() if line != f"error: {FAILED}")
     return log.last_error(plain) or log.last_line(plain) or "it printed nothing", None

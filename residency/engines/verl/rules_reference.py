@@ -7,6 +7,7 @@ from collections.abc import Callable
 from residency.engines.verl.settings import RAY, names_a_cluster
 from residency.engines.verl.view import ACTOR, View
 
+_MODE = "trainer.v1.trainer_mode"
 _LORA = ("actor_rollout_ref.model.lora_rank", "actor_rollout_ref.model.lora.rank")
 
 
@@ -25,6 +26,14 @@ def iterations(view: View) -> None:
             where,
             "leave out `reference:`, or train all weights",
             (lora,),
+        )
+    elif view.text(_MODE) == "separate_async":
+        view.error(
+            "conflicting-keys",
+            "the trainer `separate_async` keeps policy and reference apart: the one cannot become the other",
+            where,
+            "leave out `reference:`, or the trainer's mode",
+            (_MODE,),
         )
     elif not view.reference:
         view.warn(

@@ -25,7 +25,7 @@ from residency.engines.verl.schema_types import Annotations, Types
 
 DISTRIBUTION = "verl"
 OVERLAY = Path(__file__).with_name("schema_overlay.json")
-"""What verl does not say: ranges, keys that take one value or a list."""
+"""What verl does not say: ranges, keys that take one value or a list, keys that it hands to Ray."""
 
 _MISSING = object()
 _SELECT = re.compile(r"^\$\{oc\.select:\s*([\w.]+)\s*(?:,(.*))?\}$")
@@ -165,6 +165,11 @@ def build() -> dict[str, Any]:
                 raise SystemExit(f"{OVERLAY.name} speaks of `{dotted}`, which verl does not know")
             target = target["properties"][part]
         target.update(extra)
+    for block, keys in overlay["added"].items():
+        target = schema
+        for part in block.split("."):
+            target = target["properties"][part]
+        target["properties"] |= keys
     for block, keys in moved.renamed().items():
         target = schema
         for part in filter(None, block.split(".")):

@@ -159,5 +159,5 @@ def _own(job: Job, flat: Mapping[str, Any]) -> dict[str, Any]:
         # Without it Ray joins whatever cluster it finds on this machine.
         ray = places.ray_folder(Path(folder))
         found |= {f"{RAY}.address": "local", f"{RAY}._temp_dir": str(ray)}
-        found |= {f"{RAY}.include_dashboard": False}
+        found |= {f"{RAY}.include_dashboard": bool(flat.get(f"{RAY}.include_dashboard"))}
     return found

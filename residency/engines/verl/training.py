@@ -18,6 +18,7 @@ from residency.errors import StageFailed
 from residency.files import jsonl_rows, write_json, write_text
 
 ARGV = ("-m", "residency.engines.verl.driver.train", "--config-path")
+FAILED = "verl failed"
 LINGER = 5.0
 """Seconds that Ray's processes may take to end after verl."""
 PASSED = "RESIDENCY_PASSED"
@@ -90,7 +91,7 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     print(" ".join(argv), flush=True)
     code = _run(argv, folder, env)
     if code > 0:
-        raise SystemExit(code)
+        raise StageFailed(FAILED)  # its log says why
     if code < 0:
         killed = -code == signal.SIGKILL
         raise StageFailed(

@@ -48,6 +48,11 @@ def test_an_adapter_has_no_reference_of_its_own() -> None:
         assert found == [("conflicting-keys", "error")]
 
 
+def test_policy_and_reference_in_different_workers() -> None:
+    for mode, said in (("separate_async", [("conflicting-keys", "error")]), ("sync", [])):
+        assert check({"num_iterations": 2}, **KL, **{"trainer.v1.trainer_mode": mode}) == said
+
+
 def test_more_parts_than_steps() -> None:
     found = check({"num_iterations": 5}, **KL, **{"trainer.total_training_steps": 4})
     assert found == [("out-of-range", "error")]

@@ -5,6 +5,7 @@ verl's trainer waits for rollouts by looking into a queue, where those of a dead
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from ray.exceptions import RayActorError
 
 SECONDS = 2.0
 """Between two looks."""
+SURE = 5.0
+"""How long to wait for an answer once something has failed."""
 
 
 class WorkerDied(RuntimeError):
@@ -26,32 +29,36 @@ class Watch:
     def __init__(self, actors: Mapping[str, Iterable[Any]]) -> None:
         """`actors`: what they are called → their handles."""
         self._actors = [(name, handle) for name, handles in actors.items() for handle in handles]
-        self._asked: dict[int, Any] = {}
+        self._asked: dict[Any, tuple[str, Any]] = {}
         self._next = 0.0
 
-    def look(self) -> None:
-        """Ask each actor for a sign of life, at most every few seconds, and never wait for it.
+    def look(self, seconds: float = 0.0) -> None:
+        """Ask each actor for a sign of life, at most every few seconds.
+
+        Args:
+            seconds: How long to wait for the answers; otherwise those of the last look are read.
 
         Raises:
             WorkerDied: one of them is dead.
         """
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next and not seconds:
             return
         self._next = now + SECONDS
-        for place, (name, handle) in enumerate(self._actors):
-            asked = self._asked.get(place)
-            if asked is None:
-                self._asked[place] = handle.__ray_ready__.remote()
+        for name, handle in self._actors:
+            self._asked.setdefault(handle, (name, handle.__ray_ready__.remote()))
+        done, _ = ray.wait(
+            [asked for _, asked in self._asked.values()], num_returns=len(self._asked), timeout=seconds
+        )
+        for handle, (name, asked) in list(self._asked.items()):
+            if asked not in done:
                 continue
-            done, _ = ray.wait([asked], timeout=0)
-            if not done:
-                continue
-            del self._asked[place]
+            del self._asked[handle]
             try:
                 ray.get(asked)
             except RayActorError as error:
-                raise WorkerDied(f"a {name} died: {_first_line(error)}") from None
+                pid = re.search(r"pid: (\d+)", str(error))
+                raise WorkerDied(f"a {name} died" + (f" (process {pid[1]})" if pid else "")) from None
 
 
 def watched(trainer: Any, agent_loops: Any) -> Watch:
@@ -64,8 +71,3 @@ def watched(trainer: Any, agent_loops: Any) -> Watch:
             "reward worker": trainer.get_reward_handles() or (),
         }
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

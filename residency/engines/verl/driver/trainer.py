@@ -53,7 +53,11 @@ class Recorded:
             return wait(*args)
 
         self.replay_buffer._wait_for_next_poll = look
-        super().fit(agent_loop_manager)
+        try:
+            super().fit(agent_loop_manager)
+        except RuntimeError:
+            watch.look(seconds=alive.SURE)  # a death explains more than what came of it
+            raise
 
     def step(self, metrics, timing_raw):
         """One step, after which the policy's outputs must be numbers."""
