@@ -97,7 +97,7 @@ def test_what_the_recipe_says_of_the_check(folder: Path, capsys: pytest.CaptureF
             2,
             "did you mean `rewards.study_questions.answer`",
         ),
-        ({"reward": SOUND, "dataset": "rosw.jsonl"}, 3, "rosw.jsonl is not there"),
+        ({"reward": SOUND, "dataset": "rosw.jsonl"}, 2, "rosw.jsonl is not there"),
         ({"reward": SOUND, "more": "rows: {ground_truth: lable}"}, 2, "did you mean `label`?"),
         (
             {"reward": "{fn: rewards.multiple_choice.answer}"},
