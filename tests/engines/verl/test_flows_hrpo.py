@@ -1,4 +1,4 @@
-"""HRPO, and training an adapter, whose result is a whole model."""
+"""HRPO on an adapter, whose result is a whole model: killed after its first step, resumed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ def test_one_rollout_a_prompt_grouped_by_hops_trains_an_adapter(tmp_path: Path) 
             "rollout": {"n": 1},
         },
     }
-    flow = Flow.make(tmp_path / "flow", recipe(model, verl=over), rows=8).done()
+    flow = Flow.make(tmp_path / "flow", recipe(model, verl=over, checkpoints={"every": 1}), rows=8)
+    process = flow.start()
+    flow.when(process, lambda: any(flow.folder.glob("runs/store/*/checkpoints/latest_checkpointed_*")))
+    flow.kill_all()
+    process.communicate()
+    flow.done()
+    assert flow.state["resumed_from"] is not None
+    assert [row["step"] for row in flow.rows()] == [1, 2]
     for row in flow.rows():
         assert row["grad_norm"] > 0, "groups of several prompts give advantages"
         assert "zero_variance_groups" not in row, "no prompt was answered twice"
