@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from residency.engines.verl import finish, models, places, training
+from residency.engines.verl import cluster, finish, models, places, training
 from residency.errors import ResidencyError, StageFailed
 from residency.files import read_json, write_json
 
