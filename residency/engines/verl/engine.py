@@ -101,7 +101,7 @@ class Verl(Engine):
             "mirror": mirror,
             "rewards": rewards,
             "test_freq": flat.get("trainer.test_freq", defaults["trainer.test_freq"]),
-            "joins": settings.joins(flat),
+            "joins": flat[f"{settings.RAY}.address"] if settings.joins(flat) else None,
             "env": {k: v for k, v in env.items() if k != "PYTHONPATH"},
         }
 

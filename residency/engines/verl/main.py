@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from residency.engines.verl import finish, models, places, training
+from residency.engines.verl import cluster, finish, models, places, training
 from residency.errors import ResidencyError, StageFailed
 from residency.files import read_json, write_json
 
@@ -45,6 +45,8 @@ def run(stage: Mapping[str, Any], folder: Path) -> None:
         stage: What `engine.prepare` wrote into stage.yaml.
         folder: The stage's folder.
     """
+    if stage.get("joins"):
+        cluster.reach(stage["joins"])
     report = read_json(folder / places.DATA / "report.json")
     if report is None:
         from residency.engines.verl import prompts

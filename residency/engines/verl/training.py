@@ -75,7 +75,7 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
         "RESIDENCY_STAGE": str(folder),
         "RESIDENCY_STEPS": str(steps),
     }
-    if stage["joins"]:
+    if stage.get("joins"):
         # Workers of a cluster have its environment, not ours: these they must be given.
         given = stage["config"].get("env") or {}
         env[PASSED] = ",".join(dict.fromkeys([*stage["env"], *given, *ALWAYS_PASSED]))

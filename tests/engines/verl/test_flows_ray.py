@@ -65,7 +65,7 @@ def cluster() -> Iterator[Cluster]:
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *(f"--port={port}", "--num-cpus=24", "--num-gpus=2", "--include-dashboard=false"),
-        *("--disable-usage-stats", f"--temp-dir={folder}", "--node-ip-address=127.0.0.1"),
+        *("--disable-usage-stats", f"--temp-dir={folder}"),
     ]
     log = (folder / "log.txt").open("w")
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
