@@ -16,7 +16,7 @@ from rewards._reading import inside, last
 
 # 1,500 or 1 500 (also with the narrow spaces that journals use), 408.8, 1.5e3; with its sign, and
 # with a per cent sign where there is one.
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"(?<![\w.,])([-\u2212+]?)"
     r"((?:\d{1,3}(?:[, \u00a0\u2009\u202f]\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)"
     r"(?!\w|[.,]\d)(\s?%)?"
@@ -69,7 +69,7 @@ def number(text: str) -> float | None:
     """The one number that a text holds, per cents aside; None for none, several, or one below 0."""
     if len(text) > _LONGEST:
         return None
-    found = [match for match in _NUMBER.finditer(text) if not match[3]]
+    found = [match for match in NUMBER.finditer(text) if not match[3]]
     if len(found) != 1 or found[0][1] in ("-", "\u2212"):
         return None
     value = float(re.sub(r"[,\s]", "", found[0][2]))

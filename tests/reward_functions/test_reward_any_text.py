@@ -19,6 +19,7 @@ TRUTHS: dict[str, Any] = {
     "rewards.multiple_choice": "B",
     "rewards.exact_match": ["beta blocker", "yes"],
     "rewards.sample_size": 511,
+    "rewards.number": 511,
     "rewards.pubmedqa": "yes",
     "rewards.study_questions": "no",
 }
@@ -42,7 +43,7 @@ FUNCTIONS = functions()
 
 
 def test_all_are_here() -> None:
-    assert len(FUNCTIONS) >= 14
+    assert len(FUNCTIONS) >= 15
 
 
 MARKS = ["<answer>", "</answer>", "<think>", "</think>", "< Answer >", "## Thinking", "## Final Response\n\n"]
