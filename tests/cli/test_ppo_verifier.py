@@ -16,8 +16,14 @@ from tiny_model import make_tiny_model
 
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = 4
-# Enough fine-tuning that a tiny model writes the two headings, so that the verifier is asked.
-FORM = ("params.sft_steps=300", "stages.sft.llamafactory.learning_rate=4.0e-3", "params.answer_tokens=80")
+# Enough fine-tuning, in the tiny model's own chat template, that it writes the two headings and the
+# verifier is asked.
+FORM = (
+    "params.sft_steps=300",
+    "params.answer_tokens=80",
+    "stages.sft.llamafactory.learning_rate=1.0e-3",
+    "stages.sft.llamafactory.template=chatml",
+)
 
 
 def command(model: Path) -> list[str]:
