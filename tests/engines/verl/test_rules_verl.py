@@ -38,7 +38,8 @@ RIGHT: dict[str, Any] = {
 
 def recipe(verl: dict[str, Any], **top: Any) -> Recipe:
     config = {
-        "kind": "rlvr", "dataset": "⟦stages.data.outputs.questions⟧", "rewards": [{"fn": "rewards.x.y"}], "hardware": "gpu",
+        "kind": "rlvr", "dataset": "⟦stages.data.outputs.questions⟧", 
+        "rewards": [{"fn": "rewards.x.y"}], "hardware": "gpu",
         "resources": {"gpus": 2}, **top, "verl": verl,
     }  # fmt: skip
     node = from_plain(config, SPAN)
