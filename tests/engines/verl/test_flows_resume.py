@@ -74,7 +74,7 @@ def test_a_row_for_each_step(undisturbed: Flow) -> None:
             row["rewards/length/mean"] + 0.5 * row["rewards/vowels/mean"], abs=1e-5
         )
     assert [row["step"] for row in rows if "validation/vowels/q50" in row] == [0, 2, 4]
-    assert undisturbed.state["metrics"]["validation_n"] == 4
+    assert undisturbed.state["metrics"]["validation"]["n"] == 4
 
 
 def test_the_policy_becomes_the_reference_in_the_middle(undisturbed: Flow) -> None:
