@@ -64,7 +64,7 @@ def _from_llamafactory(file: Path, out: Path | None) -> str | None:
 
 def _from_verl(file: Path, out: Path | None) -> str:
     """The recipe of a launch script; what was changed, and what is to be filled in, go to stderr."""
-    from residency.engines.verl.importer import to_recipe
+    from residency.engines.verl.importing.importer import to_recipe
 
     try:
         text = file.read_text(encoding="utf-8-sig")

@@ -93,7 +93,7 @@ def _check(stage: PlannedStage, plan: Plan, arguments: argparse.Namespace) -> Go
 def _rows(stage: PlannedStage, plan: Plan, arguments: argparse.Namespace) -> Iterator[GoldRow]:
     """The rows that the stage trains on."""
     from residency.engines.verl import datasets
-    from residency.engines.verl.prompt_rows import rows_of
+    from residency.engines.verl.prompts.rows import rows_of
     from residency.rewards.extra import extra_info
     from residency.rewards.gold import gold_row
 

@@ -20,7 +20,7 @@ from residency.engines import memory, model_shape
 from residency.engines.base import Job, MemoryEstimate
 from residency.engines.model_shape import Shape
 from residency.engines.verl import places, settings, tree
-from residency.engines.verl.view import ACTOR, CRITIC, MODEL, ROLLOUT
+from residency.engines.verl.rules.view import ACTOR, CRITIC, MODEL, ROLLOUT
 
 WIDTH = {"fp32": 4.0, "float32": 4.0, "bf16": 2.0, "bfloat16": 2.0, "fp16": 2.0, "float16": 2.0}
 """Bytes a parameter, by `model_dtype`."""

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from residency.cli.main import main
-from residency.engines.verl import hydra_words, tree
-from residency.engines.verl.importer import Imported, read_call, to_recipe
+from residency.engines.verl import tree
+from residency.engines.verl.importing import hydra_words
+from residency.engines.verl.importing.importer import Imported, read_call, to_recipe
 from residency.errors import RecipeInvalid
 from residency.recipe.load import load
 

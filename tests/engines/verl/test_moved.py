@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from residency.engines.verl import moved, rules_algorithm, rules_steps, tree
+from residency.engines.verl import moved, tree
+from residency.engines.verl.rules import algorithm as rules_algorithm
+from residency.engines.verl.rules import steps as rules_steps
 
 VERL = Path(str(importlib.metadata.distribution("verl").locate_file("verl")))
 

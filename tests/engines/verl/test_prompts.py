@@ -13,9 +13,9 @@ from tiny_model import TEMPLATE, make_tiny_model
 from tool_chat import TOOLS
 
 from residency.engines.verl import prompts
-from residency.engines.verl.prompt_length import Measure
-from residency.engines.verl.prompt_report import quantiles
-from residency.engines.verl.prompt_rows import truth_shape
+from residency.engines.verl.prompts.length import Measure
+from residency.engines.verl.prompts.report import quantiles
+from residency.engines.verl.prompts.rows import truth_shape
 from residency.errors import Missing, RecipeInvalid, ResidencyError, StageFailed
 
 pq = pytest.importorskip("pyarrow.parquet")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.base import CheckContext
-from residency.engines.verl import rules_reference
-from residency.engines.verl.view import View
+from residency.engines.verl.rules import reference as rules_reference
+from residency.engines.verl.rules.view import View
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping, Span, from_plain

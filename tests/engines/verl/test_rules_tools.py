@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from residency.engines.base import CheckContext
-from residency.engines.verl import rules, rules_tools
-from residency.engines.verl.view import View
+from residency.engines.verl import rules
+from residency.engines.verl.rules import tools as rules_tools
+from residency.engines.verl.rules.view import View
 from residency.recipe.diagnostics import Diagnostic, Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping, Span, from_plain

@@ -12,7 +12,7 @@ from tiny_model import make_tiny_model
 
 from residency.engines.base import CheckContext
 from residency.engines.verl import rules, tree
-from residency.engines.verl.view import View
+from residency.engines.verl.rules.view import View
 from residency.paths import PROJECT
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.load import load
@@ -83,7 +83,7 @@ def test_verls_own_interpolations_are_followed() -> None:
 
 
 def test_a_missing_engine_is_said_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    from residency.engines.verl import rules_rollout
+    from residency.engines.verl.rules import rollout as rules_rollout
 
     monkeypatch.setattr(rules_rollout, "_installed", lambda name: False)
     found = Diagnostics()

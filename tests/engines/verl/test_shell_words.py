@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residency.engines.verl import shell_words
-from residency.engines.verl.shell_words import Hole
+from residency.engines.verl.importing import shell_words
+from residency.engines.verl.importing.shell_words import Hole
 
 BASH = shutil.which("bash")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from residency.engines.verl.view import View
+from residency.engines.verl.rules.view import View
 from residency.recipe import dataset_info
 from residency.recipe.data_rows import BadRow, first_rows
 from residency.recipe.dataset_info import FILE

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.verl import datasets, places, tools, tree
-from residency.engines.verl.prompt_files import ParquetRows
-from residency.engines.verl.prompt_length import Measure
-from residency.engines.verl.prompt_report import Count, said
-from residency.engines.verl.prompt_rows import BATCH, Fit, batches, rows_of
+from residency.engines.verl.prompts.files import ParquetRows
+from residency.engines.verl.prompts.length import Measure
+from residency.engines.verl.prompts.report import Count, said
+from residency.engines.verl.prompts.rows import BATCH, Fit, batches, rows_of
 from residency.engines.verl.tool_schemas import schemas
 from residency.errors import Missing, RecipeInvalid, StageFailed
 from residency.files import write_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from residency.engines.verl.view import TRAINER, View, texts
+from residency.engines.verl.rules.view import TRAINER, View, texts
 from residency.recipe.suggest import closest
 
 LOGGERS = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from residency.engines.verl.view import ACTOR, CRITIC, REF, ROLLOUT, View
+from residency.engines.verl.rules.view import ACTOR, CRITIC, REF, ROLLOUT, View
 
 TRAIN, N = "data.train_batch_size", f"{ROLLOUT}.n"
 DYNAMIC = f"{ACTOR}.use_dynamic_bsz"

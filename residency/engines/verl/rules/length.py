@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from residency.engines.verl import models
-from residency.engines.verl.view import ACTOR, CRITIC, MODEL, REF, ROLLOUT, View
+from residency.engines.verl.rules.view import ACTOR, CRITIC, MODEL, REF, ROLLOUT, View
 
 PROMPT, RESPONSE = "data.max_prompt_length", "data.max_response_length"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from residency.engines.verl import moved, tree
-from residency.engines.verl.rules_launcher import BESIDE_REWARDS, RESERVED
-from residency.engines.verl.view import ACTOR, View
+from residency.engines.verl.rules.launcher import BESIDE_REWARDS, RESERVED
+from residency.engines.verl.rules.view import ACTOR, View
 
 DEAD = ("custom_reward_function", "reward_model", "sandbox_fusion")
 """Blocks that `main_ppo` accepts and never reads."""

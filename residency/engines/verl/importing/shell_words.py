@@ -11,9 +11,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from residency.engines.verl import shell_test
-from residency.engines.verl.shell_syntax import Case, Chain, Function, If, Loop, Simple, Statement, parse
-from residency.engines.verl.shell_tokens import (
+from residency.engines.verl.importing import shell_test
+from residency.engines.verl.importing.shell_syntax import (
+    Case,
+    Chain,
+    Function,
+    If,
+    Loop,
+    Simple,
+    Statement,
+    parse,
+)
+from residency.engines.verl.importing.shell_tokens import (
     Arithmetic,
     Array,
     Assignment,
@@ -24,7 +33,7 @@ from residency.engines.verl.shell_tokens import (
     Word,
     argument,
 )
-from residency.engines.verl.shell_values import calculate, cut
+from residency.engines.verl.importing.shell_values import calculate, cut
 
 _FALLBACK = re.compile(r"\|\|\s*echo\s+[\"']?([\w./-]+)[\"']?\s*$")
 _HERE = re.compile(r"^\s*pwd\s*$")

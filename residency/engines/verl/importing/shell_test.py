@@ -6,11 +6,11 @@ import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from residency.engines.verl.shell_syntax import Chain, Simple, Statement
-from residency.engines.verl.shell_tokens import Word
+from residency.engines.verl.importing.shell_syntax import Chain, Simple, Statement
+from residency.engines.verl.importing.shell_tokens import Word
 
 if TYPE_CHECKING:
-    from residency.engines.verl.shell_words import Value
+    from residency.engines.verl.importing.shell_words import Value
 
 Expand = Callable[[Iterable[Word]], "list[Value]"]
 _NUMBERS: dict[str, Callable[[int, int], bool]] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from residency.engines.verl import models
-from residency.engines.verl.view import ACTOR, MODEL, ROLLOUT, View
+from residency.engines.verl.rules.view import ACTOR, MODEL, ROLLOUT, View
 from residency.recipe.nodes import Scalar
 from residency.recipe.suggest import closest
 

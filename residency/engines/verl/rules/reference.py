@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from residency.engines.verl.rules.view import ACTOR, View
 from residency.engines.verl.settings import RAY, names_a_cluster
-from residency.engines.verl.view import ACTOR, View
 
 _MODE = "trainer.v1.trainer_mode"
 _LORA = ("actor_rollout_ref.model.lora_rank", "actor_rollout_ref.model.lora.rank")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from residency.engines.verl.rules.view import ROLLOUT, View, texts
 from residency.engines.verl.tools import FORMATS
-from residency.engines.verl.view import ROLLOUT, View, texts
 from residency.recipe.nodes import Node
 from residency.recipe.suggest import closest
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from residency.engines.verl.view import ACTOR, CRITIC, ROLLOUT, View
+from residency.engines.verl.rules.view import ACTOR, CRITIC, ROLLOUT, View
 from residency.recipe.suggest import closest
 
 ESTIMATORS = (

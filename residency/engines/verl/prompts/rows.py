@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from residency.engines.verl.prompt_length import Measure
-from residency.engines.verl.prompt_report import Count
+from residency.engines.verl.prompts.length import Measure
+from residency.engines.verl.prompts.report import Count
 from residency.errors import StageFailed
 from residency.rewards.datasets import Source
 from residency.rewards.extra import extra_info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from residency.engines.verl.view import ROLLOUT, View
+from residency.engines.verl.rules.view import ROLLOUT, View
 from residency.recipe.nodes import Span
 
 RESERVED: dict[str, str] = {

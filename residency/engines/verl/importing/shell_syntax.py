@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from residency.engines.verl.shell_tokens import REDIRECTS, Assignment, Operator, Reader, Token, Word
+from residency.engines.verl.importing.shell_tokens import REDIRECTS, Assignment, Operator, Reader, Token, Word
 
 
 @dataclass(frozen=True, slots=True)

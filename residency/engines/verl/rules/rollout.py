@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 
-from residency.engines.verl.view import ROLLOUT, View
+from residency.engines.verl.rules.view import ROLLOUT, View
 from residency.recipe.suggest import closest
 
 ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt_llm"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from residency.engines.verl import moved, tree
-from residency.engines.verl.rules_batch import divisor
-from residency.engines.verl.view import ACTOR, CRITIC, REF, ROLLOUT
+from residency.engines.verl.rules.batch import divisor
+from residency.engines.verl.rules.view import ACTOR, CRITIC, REF, ROLLOUT
 
 NAMES = ("trainer.experiment_name", "trainer.project_name")
 SHOWN = ("custom_reward_function.path", "reward.custom_reward_function.path")

@@ -8,36 +8,36 @@ these out one at a time, after Ray has been started and models have been loaded,
 from __future__ import annotations
 
 from residency.engines.base import CheckContext
-from residency.engines.verl import (
-    rules_algorithm,
-    rules_batch,
-    rules_data,
-    rules_launcher,
-    rules_length,
-    rules_model,
-    rules_moved,
-    rules_reference,
-    rules_rollout,
-    rules_steps,
-    rules_tools,
+from residency.engines.verl.rules import (
+    algorithm,
+    batch,
+    data,
+    launcher,
+    length,
+    model,
+    moved,
+    reference,
+    rollout,
+    steps,
+    tools,
 )
-from residency.engines.verl.view import BLOCK, View
+from residency.engines.verl.rules.view import BLOCK, View
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping as Block
 
 PARTS = (
-    rules_moved,
-    rules_data,
-    rules_launcher,
-    rules_algorithm,
-    rules_batch,
-    rules_length,
-    rules_model,
-    rules_rollout,
-    rules_steps,
-    rules_tools,
-    rules_reference,
+    moved,
+    data,
+    launcher,
+    algorithm,
+    batch,
+    length,
+    model,
+    rollout,
+    steps,
+    tools,
+    reference,
 )
 
 

@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from residency.engines.verl import hydra_words, import_keys, import_write, shell_words, tree
-from residency.engines.verl.shell_words import Hole, Started, Value
+from residency.engines.verl import tree
+from residency.engines.verl.importing import hydra_words, keys, shell_words, write
+from residency.engines.verl.importing.shell_words import Hole, Started, Value
 from residency.errors import RecipeInvalid
 
 MAIN = re.compile(r"(^|[./])main_(ppo|dapo)(\.py)?$")
@@ -69,10 +70,10 @@ def to_recipe(script: Path, text: str, *, out: Path, cwd: Path, schema: Path) ->
         if not any(other == name or other.startswith(name + ".") for other in call.overrides):
             call.overrides[name] = setting
     _refuse_megatron(call)
-    found = import_keys.translate(call.overrides)
+    found = keys.translate(call.overrides)
     notes = [*call.notes, *found.notes]
     todo = [*call.todo, *found.todo]
-    body = import_write.recipe(
+    body = write.recipe(
         script=script,
         out=out,
         cwd=cwd,
@@ -158,11 +159,11 @@ def _override(word: Value, shown: str, call: Call, skipped: list[str]) -> None:
             skipped.append(shown)
         return
     holes = [part for part in word if isinstance(part, Hole)]
-    if holes and override.name in import_keys.NAMES:
+    if holes and override.name in keys.NAMES:
         call.notes.append(f"`{override.name}` left out: runs are named by the launcher")
         return
     made: hydra_words.Override | None = override
-    if override.name not in import_keys.SHOWN:
+    if override.name not in keys.SHOWN:
         text = "".join(p if isinstance(p, str) else _param(p, override.name, call) for p in word)
         made = hydra_words.parse(text)
     assert made is not None
@@ -218,9 +219,9 @@ def _base_config(call: Call, script: Path, cwd: Path) -> dict[str, tree.Setting]
                 value = yaml.safe_load(path.read_text(encoding="utf-8"))
             except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
                 raise RecipeInvalid(f"{path} cannot be read: {error}") from error
-            keys = {k: v for k, v in (value or {}).items() if k not in ("defaults", "hydra")}
+            given = {k: v for k, v in (value or {}).items() if k not in ("defaults", "hydra")}
             call.notes.append(f"the keys of {os.path.relpath(path, cwd)} stand below the script's own")
-            return tree.settings(keys)
+            return tree.settings(given)
     shown = f"{call.config_path}/{name}.yaml" if call.config_path else f"{name}.yaml"
     call.todo.append(f"the keys of its configuration file {shown}, which is not here")
     return {}

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from residency.engines.verl import tree
-from residency.engines.verl.import_keys import Translated
+from residency.engines.verl.importing.keys import Translated
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _PATHS = ("actor_rollout_ref.model.path", "critic.model.path", "actor_rollout_ref.model.tokenizer_path")

@@ -1,0 +1,1 @@
+"""Published launch scripts of verl as recipes: read, never run."""
