@@ -120,7 +120,7 @@ def test_what_is_dropped_keeps_its_tokens(model: Any) -> None:
     asked = requests(Sampling(10))
     decoder.admit(asked)
     decoder.step()
-    assert decoder.drop_all() == asked
+    assert set(decoder.drop_all()) == set(asked)
     assert all(len(request.tokens) == 2 for request in asked)
     assert decoder.step() == []
 
