@@ -76,6 +76,13 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
         ),
     ),
     (
+        re.compile(r"InvalidAuthToken|Authentication token is missing"),
+        lambda m: (
+            "the Ray cluster wants its token",
+            "put it into ~/.ray/auth_token, or set RAY_AUTH_TOKEN; `ray get-auth-token` tells it there",
+        ),
+    ),
+    (
         re.compile(
             r"(?:Could not find any running Ray instance|ConnectionError: .*ray|Failed to connect to GCS)"
         ),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from residency.engines.verl import checkpoints, history, places, shm
+from residency.engines.verl import checkpoints, cluster, history, places, shm
 from residency.errors import StageFailed
 from residency.files import jsonl_rows, write_json, write_text
 
@@ -77,6 +77,7 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     }
     if stage.get("joins"):
         # Workers of a cluster have its environment, not ours: these they must be given.
+        env |= cluster.authentication(env)
         given = stage["config"].get("env") or {}
         env[PASSED] = ",".join(dict.fromkeys([*stage["env"], *given, *ALWAYS_PASSED]))
     argv = [

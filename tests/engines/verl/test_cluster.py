@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +26,13 @@ def test_no_address(address: str) -> None:
 
 def test_ray_looks_for_its_own() -> None:
     cluster.reach("auto")
+
+
+def test_a_token_is_sent_where_there_is_one(tmp_path: Path) -> None:
+    kept = tmp_path / "token"
+    environ = {"RAY_AUTH_TOKEN_PATH": str(kept)}
+    assert cluster.authentication(environ) == {}
+    kept.write_text("secret")
+    assert cluster.authentication(environ) == {"RAY_AUTH_MODE": "token"}
+    assert cluster.authentication({"RAY_AUTH_TOKEN": "x"}) == {"RAY_AUTH_MODE": "token"}
+    assert cluster.authentication({**environ, "RAY_AUTH_MODE": "disabled"}) == {}

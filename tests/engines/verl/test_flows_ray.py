@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -68,7 +69,8 @@ def cluster() -> Iterator[Cluster]:
         *("--disable-usage-stats", f"--temp-dir={folder}"),
     ]
     log = (folder / "log.txt").open("w")
-    process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}  # a token would be written into the home folder
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
     found = Cluster(f"127.0.0.1:{port}")
     try:
         until = time.monotonic() + SECONDS
@@ -83,6 +85,7 @@ def cluster() -> Iterator[Cluster]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
