@@ -62,6 +62,16 @@ if os.path.exists("checkpoint.json"):
     with open("checkpoint.json") as stream:
         kept = json.load(stream)
     value, done = kept["value"], kept["step"]
+    # Killed after a checkpoint and before its row: an engine that resumes has it all the same.
+    rows = []
+    if os.path.exists("steps.jsonl"):
+        with open("steps.jsonl") as log:
+            rows = [line for line in log if line.endswith("}\n")]
+    if not rows or json.loads(rows[-1])["step"] < done:
+        rows.append(
+            json.dumps({"step": done, "loss": round(1 / done, 3), "total": job.get("steps", 5)}) + "\n"
+        )
+        put("steps.jsonl", "".join(rows))
 for step in range(done + 1, job.get("steps", 5) + 1):
     time.sleep(job.get("seconds", 0.02))
     if job.get("hang_at") == step:
