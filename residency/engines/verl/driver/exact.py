@@ -13,9 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
-from verl.utils import tensordict_utils as tu
-
 from residency.engines.verl.hardware import ROLLOUT
 from residency.files import read_json, write_json
 
@@ -30,6 +27,8 @@ def uids(step: int, first: int, count: int) -> list[str]:
 
 def rename(batch: Any, names: list[str]) -> None:
     """Give the prompts of a batch these names."""
+    from verl.utils import tensordict_utils as tu
+
     tu.assign_non_tensor(batch, uid=names)
 
 
@@ -64,6 +63,8 @@ def announced(trainer: Any, generate: Callable[[Any], Any]) -> Callable[[Any], A
     rollout = trainer.config.actor_rollout_ref.rollout
     if rollout.name != ROLLOUT:
         return generate
+    import ray
+
     servers = trainer.llm_server_manager.server_handles
 
     def call(batch: Any) -> Any:

@@ -145,3 +145,53 @@ def test_weights_come_from_training_and_go_while_it_sleeps(settings: ServerSetti
         return answer
 
     assert run(work()).token_ids == expected
+
+
+class TestAnnounced:
+    def test_they_are_begun_together_in_one_order_however_they_come(self, settings: ServerSettings) -> None:
+        async def late(server: Server, seed: int, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            await ask(server, seed=seed)
+
+        async def work(delays: list[float]) -> list[list[int | None]]:
+            server = Server(settings)
+            begun: list[list[int | None]] = []
+            admit = server._decoder.admit
+
+            def noted(requests: Any) -> Any:
+                begun.append([request.sampling.seed for request in requests])
+                return admit(requests)
+
+            server._decoder.admit = noted  # type: ignore[method-assign]
+            await server.announce(len(delays))
+            await asyncio.gather(*(late(server, seed, wait) for seed, wait in enumerate(delays)))
+            return begun
+
+        first = run(work([0.0, 0.3, 0.6]))
+        assert len(first) == 1
+        assert first == run(work([0.6, 0.0, 0.3]))
+
+    def test_one_that_does_not_come_holds_up_nobody(
+        self, settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("residency.engines.verl.driver.server._PATIENCE", 0.1)
+
+        async def work() -> Any:
+            server = Server(settings)
+            await server.announce(5)
+            return await ask(server)
+
+        assert len(run(work()).token_ids) == 8
+
+
+def test_a_seed_gives_the_same_answer_on_every_server_and_for_each_prompt_another(
+    settings: ServerSettings,
+) -> None:
+    async def work(replica: int) -> list[list[int]]:
+        server = Server(settings, replica)
+        answers = await asyncio.gather(ask(server, seed=7), ask(server, [*PROMPT, 41], seed=7))
+        return [answer.token_ids for answer in answers]
+
+    first = run(work(0))
+    assert first == run(work(1))
+    assert first[0] != first[1]
