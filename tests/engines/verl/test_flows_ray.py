@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from verl_case import SECONDS, Flow, recipe, segments, short_folder, tiny
+from verl_case import SECONDS, Flow, recipe, short_folder, tiny, unused_segments
+
+from residency.engines.verl import shm
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 pytest.importorskip("verl")
@@ -145,7 +147,7 @@ def test_a_reward_that_always_fails_ends_the_training_with_its_reason(
         reward_calls={"retries": 0},
     )
     flow = Flow.make(tmp_path / "flow", config, RAY_ADDRESS=cluster.address)
-    before = segments()
+    before = shm.segments()
     code, said = flow.run()
     assert code == 4, said
     assert flow.state["error"]["message"] == (
@@ -153,7 +155,7 @@ def test_a_reward_that_always_fails_ends_the_training_with_its_reason(
         "reward_calls.stop_share 0.25 allows; judge: ConnectionError: the judge is away"
     )
     assert flow.none_left(), (flow.processes(), flow.ray_folders())
-    assert segments() <= before
+    assert not unused_segments(before)
     assert cluster.idle()
 
 
@@ -163,7 +165,7 @@ def test_a_dead_rollout_server_ends_the_training_at_once(
     over = {"trainer": {"total_training_steps": 10_000}}
     config = recipe(model, verl=over, checkpoints={"every": 10_000})
     flow = Flow.make(tmp_path / "flow", config, RAY_ADDRESS=cluster.address)
-    before = segments()
+    before = shm.segments()
     process = flow.start()
     flow.when(process, lambda: 2 in flow.logged_steps())
     (server,) = (pid for pid, line in flow.processes().items() if line.startswith("ray::Server"))
@@ -174,5 +176,5 @@ def test_a_dead_rollout_server_ends_the_training_at_once(
     assert time.monotonic() - struck < 60, "verl by itself would wait for ever"
     assert "rollout server died" in flow.state["error"]["message"]
     assert flow.none_left(), (flow.processes(), flow.ray_folders())
-    assert segments() <= before
+    assert not unused_segments(before)
     assert cluster.idle()

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from verl_case import Flow, recipe, segments, tiny
+from verl_case import Flow, recipe, tiny, unused_segments
 
 from residency.engines import hf_folder
+from residency.engines.verl import shm
 from residency.files import jsonl_rows, sha256_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -54,12 +55,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Flow:
 def resumed(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Flow:
     """Killed with everything that it started, its folder's checkpoints gone, and begun again."""
     flow = make(tmp_path_factory.mktemp("resumed"), model)
-    before = segments()
+    before = shm.segments()
     process = flow.start()
     flow.when(process, lambda: KILLED_IN - 1 in flow.logged_steps())
     assert flow.kill_all() > 5, "the launcher, its supervisor, the stage, verl, and Ray's"
     process.communicate()
-    assert segments() <= before
+    assert not unused_segments(before)
     assert flow.logged_steps()[-1] == KILLED_IN - 1
     shutil.rmtree(flow.stage / "checkpoints")
     return flow.done()

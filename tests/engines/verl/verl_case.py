@@ -20,6 +20,8 @@ from typing import Any
 import yaml
 from tiny_model import TEXTS, make_tiny_model
 
+from residency.engines.verl import shm
+
 PROJECT = Path(__file__).resolve().parents[3]
 MARK = "RESIDENCY_TEST_MARK"
 SECONDS = 600.0
@@ -216,9 +218,10 @@ def tiny(folder: Path, **shape: Any) -> Path:
     return make_tiny_model(folder, [*TEXTS, "Is 1 even? yes no"], **shape)
 
 
-def segments() -> set[str]:
-    """What lies in shared memory."""
-    return set(os.listdir("/dev/shm"))
+def unused_segments(before: frozenset[str] = frozenset()) -> frozenset[str]:
+    """What has come into shared memory since `before`, and nobody uses: other tests may run beside."""
+    used = shm._in_use()
+    return frozenset(name for name in shm.segments() - before if str(shm.FOLDER / name) not in used)
 
 
 def short_folder() -> Path:
