@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from tiny_model import make_tiny_model
 
+from residency.files import jsonl_rows
+
 PROJECT = Path(__file__).resolve().parents[2]
 STEPS = 4
 # Enough fine-tuning, in the tiny model's own chat template, that it writes the two headings and the
@@ -38,7 +40,7 @@ def stage(runs: Path, name: str) -> Path:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return jsonl_rows(path.read_text()) if path.is_file() else []
 
 
 @pytest.mark.slow
@@ -55,8 +57,8 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
             command(tmp_path / "model.yaml"), cwd=PROJECT, env=env, stdout=said, stderr=said
         )
     deadline = time.monotonic() + 600
-    checkpoints = stage(runs, "ppo") / "checkpoints"
-    while not (checkpoints / "latest_checkpointed_iteration.txt").is_file():
+    # A step's row is logged after its checkpoint; killed between the two, it would have none.
+    while not any(row.get("step") for row in rows(stage(runs, "ppo") / "logged" / "1.jsonl")):
         assert launcher.poll() is None, (tmp_path / "first.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)

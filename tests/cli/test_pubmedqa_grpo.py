@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from tiny_model import make_tiny_model
 
+from residency.files import jsonl_rows
+
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = PROJECT / "recipes" / "pubmedqa" / "grpo.yaml"
 STEPS = 3
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return jsonl_rows(path.read_text()) if path.is_file() else []
 
 
 @pytest.mark.slow
@@ -40,7 +42,8 @@ def test_the_smoke_profile_killed_and_resumed(tmp_path: Path, mirror_dir: Path) 
     with (tmp_path / "first.txt").open("wb") as said:
         launcher = subprocess.Popen(argv, cwd=PROJECT, env=env, stdout=said, stderr=said)
     deadline = time.monotonic() + 600
-    while not (grpo / "checkpoints" / "latest_checkpointed_iteration.txt").is_file():
+    # A step's row is logged after its checkpoint; killed between the two, it would have none.
+    while not any(row.get("step") for row in rows(grpo / "logged" / "1.jsonl")):
         assert launcher.poll() is None, (tmp_path / "first.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)

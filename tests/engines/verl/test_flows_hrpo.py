@@ -27,7 +27,7 @@ def test_one_rollout_a_prompt_grouped_by_hops_trains_an_adapter(tmp_path: Path) 
     }
     flow = Flow.make(tmp_path / "flow", recipe(model, verl=over, checkpoints={"every": 1}), rows=8)
     process = flow.start()
-    flow.when(process, lambda: any(flow.folder.glob("runs/store/*/checkpoints/latest_checkpointed_*")))
+    flow.when(process, flow.logged_steps)  # after its checkpoint
     flow.kill_all()
     process.communicate()
     flow.done()
