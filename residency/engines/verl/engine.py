@@ -83,6 +83,7 @@ class Verl(Engine):
             "per_step": (config.get("rollouts") or {}).get("per_step", 4),
             "keep": settings.kept(config),
             "mirror": mirror,
+            "max_response_length": flat.get("data.max_response_length", defaults["data.max_response_length"]),
             "num_iterations": (config.get("reference") or {}).get("num_iterations"),
         }
         return {

@@ -21,7 +21,7 @@ RENAMED = {
     "rewards/zero_variance_groups": "zero_variance_groups",
     "rewards/unavailable": "unavailable",
     "response_length/mean": "response_length",
-    "response_length/clip_ratio": "response_cut",
+    "response_length/at_limit": "response_cut",  # verl's own clip_ratio is of the batch's longest
     "prompt_length/mean": "prompt_length",
     "actor/pg_loss": "policy_loss",
     "actor/loss": "loss",

@@ -79,6 +79,17 @@ class TestRecord:
         assert found["rewards/zero_variance_groups"] == 0.5
         assert found["rewards/unavailable"] == 0.0
 
+    def test_answers_cut_at_the_limit_are_those_of_its_length(self, tmp_path: Path) -> None:
+        samples = self.samples(("a", 1.0), ("a", 0.0))
+        for sample, length in zip(samples, (3, 4), strict=True):
+            sample.row["response"] = torch.zeros(length)
+        assert (
+            self.record(tmp_path, max_response_length=4).step(1, samples)["response_length/at_limit"] == 0.5
+        )
+        assert (
+            self.record(tmp_path, max_response_length=9).step(1, samples)["response_length/at_limit"] == 0.0
+        )
+
     def test_a_sample_without_a_reward_is_counted_and_left_out(self, tmp_path: Path) -> None:
         found = self.record(tmp_path).step(1, self.samples(("a", 1.0), ("a", math.nan)))
         assert found["rewards/unavailable"] == 0.5

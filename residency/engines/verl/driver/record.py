@@ -99,6 +99,10 @@ class Record:
             "rewards/unavailable": 1 - len(there) / len(real) if real else 0.0,
             **figures("rewards/total", [s.total for s in there]),
         }
+        limit = self._options.get("max_response_length")
+        lengths = [len(s.row["response"]) for s in real if "response" in s.row]
+        if limit and lengths:
+            metrics["response_length/at_limit"] = sum(n >= int(limit) for n in lengths) / len(lengths)
         for name in dict.fromkeys(name for s in real for name in s.components):
             values = [s.components[name] for s in real if not math.isnan(s.components.get(name, math.nan))]
             metrics |= figures(f"rewards/{name}", values)
