@@ -28,7 +28,7 @@ quickstart: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) -q
-	$(BIN)/python -m pytest -m "slow and not gpu" -q
+	$(BIN)/python -m pytest -m "slow and not gpu" -n $(JOBS) --dist loadfile -q
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) -q
