@@ -77,7 +77,7 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     }
     if stage.get("joins"):
         # Workers of a cluster have its environment, not ours: these they must be given.
-        env |= cluster.authentication(env)
+        env |= cluster.authentication(stage["joins"], env)
         given = stage["config"].get("env") or {}
         env[PASSED] = ",".join(dict.fromkeys([*stage["env"], *given, *ALWAYS_PASSED]))
     argv = [
