@@ -15,7 +15,7 @@ from typing import Any
 
 from residency.engines.verl import checkpoints, cluster, history, places, shm
 from residency.errors import StageFailed
-from residency.files import jsonl_rows, write_json, write_text
+from residency.files import jsonl_rows, read_json, write_json, write_text
 
 ARGV = ("-m", "residency.engines.verl.driver.train", "--config-path")
 FAILED = "verl failed"
@@ -61,10 +61,12 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     """
     home = folder / places.CHECKPOINTS
     last = checkpoints.newest(home)
-    if last is not None and last.step >= steps:
-        return
-    attempt = 1 + len(list((folder / places.LOGGED).glob("*.jsonl")))
     (folder / places.LOGGED).mkdir(exist_ok=True)
+    if last is not None:
+        _remember(folder, last)
+        if last.step >= steps:
+            return
+    attempt = 1 + len(history.attempts(folder))
     write_json(folder / places.REWARDS, stage["rewards"])
     first = _first(stage, folder, last)
     _forget(folder / "outputs" / places.ROLLOUTS, last.step if last else -1)
@@ -174,6 +176,14 @@ def _first(stage: Mapping[str, Any], folder: Path, last: checkpoints.Checkpoint 
     if every < 1 or last.step % every or history.validated(folder, last.step):
         found.append("trainer.val_before_train=false")
     return found
+
+
+def _remember(folder: Path, last: checkpoints.Checkpoint) -> None:
+    """Log the row of the last checkpoint's step where verl was killed before it could."""
+    kept = read_json(last.path / places.FIGURES)
+    if kept and all(row["step"] != last.step or "step_seconds" not in row for row in history.rows(folder)):
+        attempt = 1 + len(history.attempts(folder))
+        write_text(folder / places.LOGGED / f"{attempt}.jsonl", json.dumps(kept) + "\n")
 
 
 def _forget(rollouts: Path, step: int) -> None:

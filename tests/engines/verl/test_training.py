@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from residency.engines.verl import checkpoints, places, training
+from residency.engines.verl import checkpoints, history, places, training
 from residency.errors import StageFailed
-from residency.files import jsonl_rows
+from residency.files import jsonl_rows, write_json
 
 STAGE: dict[str, Any] = {"test_freq": 2, "resume_path": False}
 
@@ -50,6 +50,46 @@ class TestWhatAResumedTrainingIsTold:
     def test_to_go_on_from_its_own_checkpoint(self, tmp_path: Path) -> None:
         found = training._first({**STAGE, "resume_path": True}, tmp_path, at(4))
         assert found == ["trainer.resume_mode=auto"]
+
+
+class TestAStepThatWasKilledBeforeItWasLogged:
+    def kept(self, folder: Path, step: int) -> checkpoints.Checkpoint:
+        path = folder / f"global_step_{step}"
+        path.mkdir()
+        row = {"step": step, "data": {"rewards/total/mean": 0.7, "timing_s/step": 2.0}}
+        write_json(path / places.FIGURES, row)
+        return checkpoints.Checkpoint(step, path)
+
+    def rows(self, folder: Path) -> list[tuple[int, float | None]]:
+        return [(row["step"], row.get("reward")) for row in history.rows(folder)]
+
+    def test_has_the_row_of_its_checkpoint(self, tmp_path: Path) -> None:
+        logged = tmp_path / places.LOGGED
+        logged.mkdir()
+        first = {"step": 1, "data": {"rewards/total/mean": 0.1, "timing_s/step": 2.0}}
+        (logged / "1.jsonl").write_text(json.dumps(first) + "\n")
+        last = self.kept(tmp_path, 2)
+        for _ in range(2):
+            training._remember(tmp_path, last)
+            assert self.rows(tmp_path) == [(1, 0.1), (2, 0.7)]
+        assert len(history.attempts(tmp_path)) == 2, "once is enough"
+
+    def test_keeps_the_row_that_was_logged(self, tmp_path: Path) -> None:
+        validated(tmp_path, 2)
+        training._remember(tmp_path, self.kept(tmp_path, 2))
+        assert self.rows(tmp_path) == [(2, None)]
+
+    def test_a_validation_alone_is_no_row_of_the_step(self, tmp_path: Path) -> None:
+        (tmp_path / places.LOGGED).mkdir()
+        row = {"step": 2, "data": {"validation/n": 4.0}}
+        (tmp_path / places.LOGGED / "1.jsonl").write_text(json.dumps(row) + "\n")
+        training._remember(tmp_path, self.kept(tmp_path, 2))
+        assert self.rows(tmp_path) == [(2, 0.7)]
+
+    def test_a_checkpoint_of_an_older_version_has_none(self, tmp_path: Path) -> None:
+        (tmp_path / places.LOGGED).mkdir()
+        training._remember(tmp_path, at(2))
+        assert self.rows(tmp_path) == []
 
 
 def test_rollouts_that_will_be_made_again_are_forgotten(tmp_path: Path) -> None:
