@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from residency.engines.verl import checkpoints, history, places, training
-from residency.errors import StageFailed
 from residency.files import jsonl_rows, write_json
 
 STAGE: dict[str, Any] = {"test_freq": 2, "resume_path": False}
@@ -119,36 +113,3 @@ class TestRaysFolder:
         folder = places.ray_folder(tmp_path)
         assert len(str(folder)) < 30
         assert folder.parent == Path("/tmp")
-
-    @pytest.mark.parametrize("end", ["well", "badly"])
-    def test_is_gone_afterwards(self, tmp_path: Path, end: str) -> None:
-        ray = places.ray_folder(tmp_path)
-        (ray / "session_old").mkdir(parents=True)
-        code = f"import os, sys; print(os.listdir({str(ray)!r}), flush=True); sys.exit({int(end == 'badly')})"
-        assert training._run([sys.executable, "-c", code], tmp_path, os.environ) == int(end == "badly")
-        assert not ray.exists()
-
-    def test_cannot_be_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "file").touch()
-        monkeypatch.setattr(places, "ray_folder", lambda _: tmp_path / "file" / "ray")
-        with pytest.raises(StageFailed, match="cannot be made: Not a directory"):
-            training._run(["true"], tmp_path, os.environ)
-
-
-def test_a_signal_stops_verl_and_removes_rays_folder(tmp_path: Path) -> None:
-    """As the launcher stops a stage: SIGTERM to each process of it."""
-    ray = places.ray_folder(tmp_path)
-    child = "import pathlib, time; pathlib.Path('up').touch(); time.sleep(60)"
-    code = (
-        "import os, pathlib, sys; from residency.engines.verl import training;"
-        f"sys.exit(abs(training._run([sys.executable, '-c', {child!r}], pathlib.Path.cwd(), os.environ)))"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[3])}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env)
-    until = time.monotonic() + 30
-    while not (tmp_path / "up").exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert ray.is_dir()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == signal.SIGTERM
-    assert not ray.exists()
