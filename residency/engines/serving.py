@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import ipaddress
 import pkgutil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,11 +11,8 @@ from residency import engines
 from residency.engines.base import Engine, Job, Verified
 from residency.errors import StageFailed
 from residency.files import read_json
+from residency.serving import ADDRESS
 
-ADDRESS = "address.json"
-"""In the server's folder: `{"url", "host", "port"}`, written once it listens."""
-PORT_ENV = "RESIDENCY_PORT"
-"""The port that a service is to listen at, whatever its recipe says; 0: a free one."""
 HOST, PORT = "127.0.0.1", 8000
 HEALTH_SECONDS, RESTARTS = 600.0, 3
 
@@ -25,7 +21,7 @@ class Server(Engine):
     """An engine that a recipe of kind `serve` names.
 
     Its command listens at RESIDENCY_PORT where that is set, else at the recipe's `port`, and writes
-    ADDRESS. It binds the port itself: one that was looked up before could be gone by then.
+    address.json. It binds the port itself: one that was looked up before could be gone by then.
     """
 
     health: ClassVar[str] = "/health"
@@ -76,13 +72,3 @@ def get(name: str) -> Server:
     found = importlib.import_module(f"residency.engines.{name}.serve").SERVER
     assert isinstance(found, Server)
     return found
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, that no other reaches."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -25,6 +25,7 @@ from residency.run.executors.base import Exit, Running, Task
 from residency.run.logs import tail
 from residency.run.redact import secret_names
 from residency.run.stagerun import Context
+from residency.serving import ADDRESS, PORT_ENV
 
 PROBE_SECONDS = 2.0
 """How long one look at a service's health may take."""
@@ -173,7 +174,7 @@ class ServiceRun:
         started = self._started
         assert started is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / serving.ADDRESS).unlink(missing_ok=True)
+        (self.folder / ADDRESS).unlink(missing_ok=True)
         added = environment.added(started, self._devices, self._context.environ)
         stagefiles.write(self.folder, started, added)
         with suppress(OSError):
@@ -182,9 +183,9 @@ class ServiceRun:
         env = environment.resolve(added, self._context.environ)
         env[procs.COOKIE] = secrets.token_hex(16)
         # The address has been handed out: it must be the same after a restart.
-        env.setdefault(serving.PORT_ENV, "0")
+        env.setdefault(PORT_ENV, "0")
         if self.url is not None:
-            env[serving.PORT_ENV] = self.url.rpartition(":")[2]
+            env[PORT_ENV] = self.url.rpartition(":")[2]
         declared = {*started.secrets, *environment.secrets_of(started)}
         task = Task(
             name=f"service {self.name}",

@@ -12,6 +12,7 @@ from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Scalar, key_span
 from residency.recipe.tokens import is_known
+from residency.serving import is_loopback
 from residency.stages.base import Inputs, Output, StageKind
 
 HOW_IT_RUNS = ("host", "port", "token_env", "health_seconds", "restarts", "resources", "env")
@@ -39,7 +40,7 @@ class Serve(StageKind):
         host = recipe.tree.get("host")
         if not isinstance(host, Scalar) or not isinstance(host.value, str) or not is_known(host):
             return
-        if host.value and not serving.is_loopback(host.value) and recipe.tree.get("token_env") is None:
+        if host.value and not is_loopback(host.value) and recipe.tree.get("token_env") is None:
             found.add(
                 "open-server",
                 f"the server would listen at {host.value}, where other machines reach it, without a token",
