@@ -16,6 +16,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("residency.cli.run", "run a recipe (the verb may be left out)"),
     "check": ("residency.cli.check", "report every mistake in recipes, at once"),
     "plan": ("residency.cli.plan", "show what would run, what is reused, and why"),
+    "serve": ("residency.cli.serve", "start a server and keep it until Ctrl-C"),
+    "ask": ("residency.cli.ask", "ask an index, or a retrieval server, a question"),
     "runs": ("residency.cli.runs", "list the runs"),
     "show": ("residency.cli.show", "show one run"),
     "diff": ("residency.cli.diff", "say what differs between two runs"),
