@@ -88,7 +88,10 @@ class _Started:
 class ServiceRun:
     """A service of a run. `start`, then `poll` until it is `stopped` or `failed`."""
 
-    def __init__(self, service: PlannedService, run_dir: Path, context: Context) -> None:
+    def __init__(
+        self, service: PlannedService, run_dir: Path, context: Context, *, by_hand: bool = False
+    ) -> None:
+        """One that is to run; `by_hand`: at the port that its recipe says."""
         self.service = service
         self.status: Status = "waiting"
         self.error: ResidencyError | None = None
@@ -96,6 +99,7 @@ class ServiceRun:
         self.restarts = 0
         self.folder = run_dir / service.job.folder
         self._context = context
+        self._by_hand = by_hand
         self._devices: Mapping[str, str] = {}
         self._started: _Started | None = None
         self._running: Running | None = None
@@ -182,10 +186,12 @@ class ServiceRun:
         self._log_start = self._head()
         env = environment.resolve(added, self._context.environ)
         env[procs.COOKIE] = secrets.token_hex(16)
-        # The address has been handed out: it must be the same after a restart.
-        env.setdefault(PORT_ENV, "0")
+        env.pop(PORT_ENV, None)
         if self.url is not None:
+            # The address has been handed out: it must be the same after a restart.
             env[PORT_ENV] = self.url.rpartition(":")[2]
+        elif not self._by_hand:
+            env[PORT_ENV] = "0"
         declared = {*started.secrets, *environment.secrets_of(started)}
         task = Task(
             name=f"service {self.name}",

@@ -30,9 +30,27 @@ class _Slot:
 class Services:
     """All services that the stages of a run use."""
 
-    def __init__(self, services: Iterable[PlannedService], run_dir: Path, context: Context) -> None:
+    def __init__(
+        self,
+        services: Iterable[PlannedService],
+        run_dir: Path,
+        context: Context,
+        *,
+        by_hand: str | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            services: Each after those that it uses.
+            run_dir: The run's folder.
+            context: What all of a run shares.
+            by_hand: The one that a user started, at the port that its recipe says.
+        """
         self._context = context
-        self.runs = {service.name: ServiceRun(service, run_dir, context) for service in services}
+        self.runs = {
+            service.name: ServiceRun(service, run_dir, context, by_hand=service.name == by_hand)
+            for service in services
+        }
         self._reserved: set[str] = set()
 
     # ---- for a stage

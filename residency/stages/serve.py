@@ -28,7 +28,7 @@ class Serve(StageKind):
         """A block for another engine has no effect; a server that others reach wants a token."""
         engine = recipe.config.get("engine")
         for name in serving.names():
-            if name in recipe.tree.entries and isinstance(engine, str) and name != engine:
+            if name in recipe.tree.entries and engine in serving.names() and name != engine:
                 found.add(
                     "unused-key",
                     f"`{name}` has no effect: the engine is `{engine}`",

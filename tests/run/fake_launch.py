@@ -1,4 +1,4 @@
-"""A launcher of fake stages as a process of its own: `fake_launch.py RUNS STAGES_JSON [SERVICES_JSON USED_JSON]`."""
+"""A launcher of fake stages: `fake_launch.py RUNS STAGES_JSON [SERVICES_JSON USED_JSON]`."""
 
 import json
 import sys

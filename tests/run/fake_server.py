@@ -1,4 +1,4 @@
-"""The command of the fake server: answers `/health` once it is well, its pid elsewhere; misbehaves when told to."""
+"""The command of the fake server: `/health` once it is well, its pid elsewhere; misbehaves when told to."""
 
 from __future__ import annotations
 

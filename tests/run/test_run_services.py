@@ -1,4 +1,4 @@
-"""Services: started once and late, waited for, started again, stopped with the run; nothing else is stopped."""
+"""Services: started once and late, waited for, started again, stopped with the run, and no others."""
 
 from __future__ import annotations
 

@@ -15,15 +15,15 @@ from residency import __version__
 from residency.engines import serving
 from residency.engines.base import CheckContext, Job, Launch
 from residency.engines.log import last_error, last_line
-from residency.paths import PROJECT
+from residency.paths import PROJECT, runs_dir
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Scalar, at
 from residency.recipe.tokens import is_known
+from residency.retrieval import places
 
 CONFIG = "server.yaml"
 MAIN = "residency.retrieval.server.main"
-MANIFEST = "manifest.json"
 HOW_FAST = (
     "max_topk",
     "max_queries",
@@ -57,26 +57,14 @@ class Retriever(serving.Server):
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """An index that is named by a path is there."""
-        node = at(recipe.tree, ("retriever", "index"))
-        if not isinstance(node, Scalar) or not isinstance(node.value, str) or not is_known(node):
-            return
-        if not node.value.startswith(("/", "./", "../", "~")):
-            return
-        path = Path(place(node.value, recipe.folder))
-        if not path.exists():
-            found.add("missing-file", f"the index {node.value} is not there", node)
-        elif not (path / MANIFEST).is_file():
-            found.add(
-                "missing-file",
-                f"{node.value} is no index: it holds no {MANIFEST}",
-                node,
-                hint="give the folder that an `index` stage left, its output `index`",
-            )
         topk = at(recipe.tree, ("retriever", "topk"))
         most = at(recipe.tree, ("retriever", "max_topk"))
-        values = [one.value if isinstance(one, Scalar) else None for one in (topk, most)]
-        if topk is not None and all(type(value) is int for value in values) and values[0] > values[1]:
-            found.add("conflicting-keys", "`topk` is above `max_topk`", topk)
+        few, many = (one.value if isinstance(one, Scalar) else None for one in (topk, most))
+        if topk is not None and type(few) is int and type(many) is int and few > many:
+            found.add("conflicting-keys", f"`topk` is {few}, and `max_topk` allows {many}", topk)
+        node = at(recipe.tree, ("retriever", "index"))
+        if isinstance(node, Scalar) and isinstance(node.value, str) and is_known(node):
+            _check_index(node, node.value, recipe.folder, found)
 
     def prepare(self, job: Job) -> Launch:
         """server.yaml, and the command that reads it."""
@@ -110,7 +98,7 @@ class Retriever(serving.Server):
         named = str((config.get("retriever") or {}).get("index") or "")
         if not named or TOKEN_OPEN in named:
             return ()
-        path = Path(place(named, recipe_folder)) / MANIFEST
+        path = Path(place(named, recipe_folder)) / places.MANIFEST
         return (path,) if path.is_file() else ()
 
     def ignored(self) -> tuple[str, ...]:
@@ -135,12 +123,28 @@ class Retriever(serving.Server):
         return last_error(log_tail) or last_line(log_tail) or "it printed nothing", None
 
 
+def _check_index(node: Scalar, value: str, recipe_folder: Path, found: Diagnostics) -> None:
+    if not value.startswith(("/", "./", "../", "~")):
+        return  # perhaps a run that is still to be made
+    path = Path(place(value, recipe_folder))
+    if not path.exists():
+        found.add("missing-file", f"the index {value} is not there", node)
+    elif not (path / places.MANIFEST).is_file():
+        found.add(
+            "missing-file",
+            f"{value} is no index: it holds no {places.MANIFEST}",
+            node,
+            hint="give the folder that an `index` stage left, its output `index`",
+        )
+
+
 def place(value: str, recipe_folder: Path) -> str:
-    """The absolute path of an index that is named by one, or the name of a run as it is."""
+    """The absolute path of the index that is named by its folder or by a run; else the value as it is."""
+    found = places.find(value, runs_dir(), recipe_folder)
+    if found is not None:
+        return str(found)
     path = recipe_folder / Path(value).expanduser()
-    if path.exists() or value.startswith(("/", "./", "../", "~")):
-        return str(path.absolute())
-    return value
+    return str(path.absolute()) if value.startswith((".", "/", "~")) or path.exists() else value
 
 
 SERVER = Retriever()

@@ -100,8 +100,16 @@ def address(host: str, port: int) -> str:
 
 def serve(settings: Settings, listening: socket.socket, url: str) -> None:
     """Open the index, and answer until a signal comes."""
+    from residency.retrieval import places
     from residency.retrieval.searcher import open_index
 
+    if not Path(settings.index).is_dir():
+        raise Missing(
+            f"there is no index {settings.index}",
+            "give the folder that an `index` stage left, or the name of a run that made one",
+        )
+    if not (Path(settings.index) / places.MANIFEST).is_file():
+        raise Missing(f"{settings.index} is no index: it holds no {places.MANIFEST}")
     searcher = open_index(Path(settings.index), threads=settings.threads, device=settings.device)
     print(f"serving {searcher.count:,} documents of {settings.index} at {url}", flush=True)
     run(searcher, settings, listening)
