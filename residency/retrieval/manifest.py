@@ -41,6 +41,8 @@ class Encoder:
     max_query_length: int = 512
     normalize: bool = True
     """Vectors of length 1, so that the inner product is the cosine."""
+    dtype: str = "auto"
+    """What the model computes in: float32, bfloat16, float16, or what the machine is fast in."""
     pair: bool = False
     """Documents go in as the two segments (title, text), as MedCPT's were trained."""
     dimension: int = 0
