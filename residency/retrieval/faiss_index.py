@@ -27,6 +27,10 @@ GRAPH = 20_000_000
 SCANNED = 1_000_000
 """Up to so many `auto` takes sq8, which compares a query with every vector."""
 HNSW_LINKS = 32
+PQ_DIMENSIONS = 8
+"""Dimensions to a byte of product codes; with 4 learning the codes takes 20 times as long."""
+REFINED = 8
+"""Times as many as are asked for that `refine` looks at again, at a byte a dimension."""
 TRAINING = 256
 """Vectors a cell that k-means is trained on at most."""
 SEARCHED = {"hnsw": "ef_search", "ivf_flat": "nprobe", "ivf_pq": "nprobe"}
@@ -85,7 +89,7 @@ def settings(type_: str, count: int, dimension: int, given: Mapping[str, Any]) -
     elif type_.startswith("ivf"):
         made = {"nlist": max(1, min(int(4 * math.sqrt(count)), count // 39))}
         if type_ == "ivf_pq":
-            made |= {"pq_m": _divisor(dimension, dimension // 4), "pq_bits": 8, "refine": True}
+            made |= {"pq_m": _divisor(dimension, dimension // PQ_DIMENSIONS), "pq_bits": 8, "refine": False}
     made |= {key: value for key, value in given.items() if value is not None}
     if type_.startswith("ivf") and made["nlist"] > count:
         raise RecipeInvalid(
@@ -163,9 +167,11 @@ def read(path: Path) -> Any:
 def tune(index: Any, params: Mapping[str, Any]) -> None:
     """Set the parameters of searching on an index that is open."""
     faiss = library()
-    for key, name in (("nprobe", "nprobe"), ("ef_search", "efSearch")):
-        if params.get(key) is not None:
-            faiss.ParameterSpace().set_index_parameter(index, name, params[key])
+    wanted = [("nprobe", params.get("nprobe")), ("efSearch", params.get("ef_search"))]
+    wanted += [("k_factor_rf", REFINED if params.get("refine") else None)]
+    for name, value in wanted:
+        if value is not None:
+            faiss.ParameterSpace().set_index_parameter(index, name, value)
 
 
 def search(index: Any, vectors: np.ndarray, topk: int, threads: int | None) -> tuple[np.ndarray, np.ndarray]:

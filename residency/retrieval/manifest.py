@@ -16,7 +16,8 @@ from residency.files import read_json, write_json
 from residency.retrieval.words import Words
 
 FILE = "manifest.json"
-FORMAT = 1
+FORMAT = "residency-index"
+VERSION = 1
 """The form of an index's folder. One of another form is refused."""
 Search = Literal["dense", "bm25", "hybrid"]
 
@@ -79,8 +80,10 @@ class Manifest:
     words: Words | None = None
     fusion_k: int = 60
     """Of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
-    format: int = FORMAT
-    versions: Mapping[str, str] = field(default_factory=dict)
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the libraries that made it."""
+    format: str = FORMAT
+    version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:
         """As manifest.json has it."""
@@ -103,16 +106,15 @@ def read(folder: Path) -> Manifest:
         value = read_json(folder / FILE)
     except (OSError, ValueError) as error:
         raise StageFailed(f"{folder / FILE} cannot be read: {error}", "make the index again") from error
-    if value is None:
-        raise Missing(
-            f"{folder} is no index: it has no {FILE}",
-            "give the folder that an `index` stage left, its output `index`",
-        )
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        found = value.get("format") if isinstance(value, dict) else value
+        what = f"it has no {FILE} of one" if folder.is_dir() else "it is not there"
+        raise Missing(
+            f"{folder} is no index: {what}", "give the folder that an `index` stage left, its output `index`"
+        )
+    if value.get("version") != VERSION:
         raise StageFailed(
-            f"the index {folder} is of format {found}, and this version reads format {FORMAT}",
-            "make the index again with this version",
+            f"the index {folder} is of version {value.get('version')}, and this Residency reads {VERSION}",
+            "make the index again",
         )
     try:
         value = {name: value[name] for name in (f.name for f in fields(Manifest)) if name in value}

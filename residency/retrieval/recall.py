@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 K = 10
 _SAME = 1e-5
 """Scores that differ by less, for their size, are equal: sums are rounded in another order."""
+_WORTH = 0.002
+"""The recall that a search twice as long must win."""
 MOST = {"ef_search": 1024, "nprobe": 4096}
 
 
@@ -81,11 +83,16 @@ def reach(
         faiss_index.tune(index, made)
         return recall(index, shards, queries, least, threads), made
     most = min(MOST[key], made.get("nlist", MOST[key]))
-    value = min(faiss_index.FIRST[key], most)
+    value, best = min(faiss_index.FIRST[key], most), -1.0
     while True:
-        made[key] = value
-        faiss_index.tune(index, made)
+        tried = {**params, key: value}
+        faiss_index.tune(index, tried)
         found = recall(index, shards, queries, least, threads)
-        if found >= floor or value >= most:
-            return found, made
+        if found > best + _WORTH:
+            best, made = found, tried
+        else:  # what is missing is lost in the codes, not in what is not looked at
+            faiss_index.tune(index, made)
+            return best, made
+        if best >= floor or value >= most:
+            return best, made
         value = min(value * 2, most)

@@ -136,7 +136,13 @@ def open_index(folder: Path, *, threads: int | None = None, device: str = "cpu")
     documents = Documents(folder)
     words = WordIndex(folder / WORDS, manifest.words) if manifest.words else None
     vectors = None
+    if manifest.encoder and manifest.vectors:
+        from residency.retrieval.dense import VectorIndex
+
+        vectors = VectorIndex(folder, manifest.encoder, manifest.vectors, threads=threads, device=device)
     counts = {"documents": len(documents)}
+    if vectors is not None:
+        counts["vector index"] = vectors.count
     if words is not None:
         counts["word index"] = words.count
     for what, count in counts.items():
