@@ -22,6 +22,7 @@ MODULES = (
     "benchmarks.check",
     "benchmarks.launcher",
     "benchmarks.pubmed_reader",
+    "benchmarks.retrieval_server",
     "benchmarks.rewards",
     "benchmarks.rlvr",
 )
