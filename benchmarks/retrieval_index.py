@@ -38,7 +38,7 @@ def model() -> Path:
 
 
 def make(folder: Path, count: int) -> list[str]:
-    """Index the first `count` records; returns the titles of others, to ask with."""
+    """Index the first `count` records, where that was not done before; returns the titles of others."""
     from residency.retrieval import dense, documents, faiss_index, manifest, models
     from residency.retrieval.encoder import TextEncoder
     from residency.retrieval.shards import Shards
@@ -50,6 +50,8 @@ def make(folder: Path, count: int) -> list[str]:
         for r in itertools.islice(given, count)
     ]
     titles = list(dict.fromkeys(str(r["title"]) for r in itertools.islice(given, QUERIES)))
+    if (folder / manifest.FILE).is_file():
+        return titles
     made, digest = documents.write(folder, rows)
     models.copy(model(), folder / dense.MODEL)
     hashed = models.sha256(folder / dense.MODEL)

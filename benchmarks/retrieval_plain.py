@@ -1,7 +1,8 @@
 """A retrieval server built as Search-R1's is, to measure ours against.
 
-`python -m benchmarks.retrieval_plain INDEX PORT`: each request is validated by a model of pydantic,
-handled in FastAPI's pool of threads, one at a time, and encodes its own queries.
+`python -m benchmarks.retrieval_plain INDEX PORT DTYPE`: each request is validated by a model of pydantic,
+handled in FastAPI's pool of threads, one at a time, and encodes its own queries. DTYPE is float32, which
+is what such a server computes in on a CPU, or `auto`: what ours does.
 """
 
 from __future__ import annotations
@@ -29,10 +30,9 @@ class QueryRequest(BaseModel):
 
 
 class Plain:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dtype: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "encoder")
-        dtype = choose_dtype("auto", "cpu")
-        self.model = AutoModel.from_pretrained(folder / "encoder", dtype=dtype).eval()
+        self.model = AutoModel.from_pretrained(folder / "encoder", dtype=choose_dtype(dtype, "cpu")).eval()
         self.index = faiss.read_index(str(folder / "faiss.index"))
         stored = Documents(folder)
         self.documents = [stored[at] for at in range(len(stored))]
@@ -71,4 +71,6 @@ def app(plain: Plain) -> FastAPI:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app(Plain(Path(sys.argv[1]))), host="127.0.0.1", port=int(sys.argv[2]), log_level="error")
+    uvicorn.run(
+        app(Plain(Path(sys.argv[1]), sys.argv[3])), host="127.0.0.1", port=int(sys.argv[2]), log_level="error"
+    )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 """Tokens of a batch, padding included."""
+QUERY_TOKENS = 512
+"""Tokens of a batch of queries on a CPU: a few dozen of unequal length are mostly padding in one batch."""
 BATCH_TEXTS = 1024
 Text = str | tuple[str, str]
 Tell = Callable[[int], None]
@@ -87,10 +89,21 @@ class TextEncoder:
 
     def queries(self, queries: Sequence[str]) -> np.ndarray:
         """The vectors of queries: float32, (n, dimension)."""
-        return self.encode(list(queries), prefix=self.spec.query_prefix, limit=self.spec.max_query_length)
+        return self.encode(
+            list(queries),
+            prefix=self.spec.query_prefix,
+            limit=self.spec.max_query_length,
+            batch_tokens=min(self._batch_tokens, QUERY_TOKENS) if self.device == "cpu" else None,
+        )
 
     def encode(
-        self, texts: Sequence[Text], *, prefix: str, limit: int, tell: Tell | None = None
+        self,
+        texts: Sequence[Text],
+        *,
+        prefix: str,
+        limit: int,
+        tell: Tell | None = None,
+        batch_tokens: int | None = None,
     ) -> np.ndarray:
         """The vectors of texts, in their order.
 
@@ -99,6 +112,7 @@ class TextEncoder:
             prefix: Goes before each; before the first segment of a pair.
             limit: Tokens of a text at most, special ones included.
             tell: Is given the number of texts done since it was last called.
+            batch_tokens: Tokens of a batch; without it those that the encoder was made with.
 
         Raises:
             StageFailed: a vector holds a value that is no number.
@@ -113,7 +127,7 @@ class TextEncoder:
             lengths = [len(ids) for ids in encoded["input_ids"]]
             order = sorted(range(len(texts)), key=lambda at: -lengths[at])
             found: np.ndarray | None = None
-            for batch in batches(order, lengths, self._batch_tokens):
+            for batch in batches(order, lengths, batch_tokens or self._batch_tokens):
                 rows = {key: [values[at] for at in batch] for key, values in encoded.items()}
                 padded = self._tokenizer.pad(rows, padding=True, return_tensors="pt").to(self.device)
                 vectors = self._vectors(padded).float()
