@@ -47,14 +47,14 @@ class Searcher:
         """Use `open_index`."""
         self.folder = folder
         self.manifest = manifest
-        self._documents = documents
+        self.documents = documents
         self._vectors = vectors
         self._words = words
 
     @property
     def count(self) -> int:
         """How many documents it holds."""
-        return len(self._documents)
+        return len(self.documents)
 
     def search(
         self, queries: Sequence[str], topk: int, *, how: manifests.Search | None = None
@@ -70,7 +70,7 @@ class Searcher:
             RecipeInvalid: `topk` is below 1, or the index has no part for `how`.
         """
         return [
-            [Hit(score, self._documents[position]) for position, score in ranking]
+            [Hit(score, self.documents[position]) for position, score in ranking]
             for ranking in self.rank(queries, topk, how=how)
         ]
 
@@ -106,7 +106,7 @@ class Searcher:
 
     def document(self, id: str) -> Document | None:
         """The document of that id, or None."""
-        return self._documents.by_id(id)
+        return self.documents.by_id(id)
 
     def _by_words(self) -> WordIndex:
         if self._words is None:
