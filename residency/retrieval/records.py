@@ -1,7 +1,8 @@
 """Documents from what holds them: a corpus, PubMed XML, or files of rows.
 
 - a folder that `kind: corpus` left;
-- PubMed XML (`.xml`, `.xml.gz`), by `residency.pubmed.reader`;
+- PubMed XML (`.xml`, `.xml.gz`), by `residency.pubmed.reader`; of a PMID that stands several times
+  the last counts. For more than some files `kind: corpus` comes first: this keeps every PMID in memory;
 - JSONL in Search-R1's form, `{"id", "contents": "\"Title\"\ntext"}`;
 - JSONL, Parquet or CSV with an id (`id`, `_id`, `pmid`), a `title`, and a `text` or `abstract`.
 """
@@ -48,8 +49,9 @@ def documents(
         StageFailed: it cannot be read, or its rows hold no documents.
     """
     kept = 0
+    last = _last([path for path in paths if _is_xml(path)])
     for path in paths:
-        for number, row in enumerate(_rows(path, report), 1):
+        for number, row in enumerate(_rows(path, report, last), 1):
             document = _document(row, f"{path.name}, row {number}", columns or {})
             if not document["text"] and not (titles_alone and document["title"]):
                 report.drop("no text" if document["title"] else "neither title nor text", document["id"])
@@ -62,16 +64,34 @@ def documents(
     report.kept = kept
 
 
-def _rows(path: Path, report: Report) -> Iterator[dict[str, Any]]:
+def _is_xml(path: Path) -> bool:
+    return path.name.endswith((".xml", ".xml.gz"))
+
+
+def _last(paths: Sequence[Path]) -> dict[str, tuple[Path, int]]:
+    """PMID → (file, number) of its last version: update files bring a record again, or take it away."""
+    found: dict[str, tuple[Path, int]] = {}
+    for path in paths:
+        for number, record in enumerate(pubmed_records(path)):
+            if record.get("deleted"):
+                found.pop(record["pmid"], None)
+            else:
+                found[record["pmid"]] = (path, number)
+    return found
+
+
+def _rows(path: Path, report: Report, last: Mapping[str, tuple[Path, int]]) -> Iterator[dict[str, Any]]:
     if path.is_dir():
         yield from _corpus(path, report)
-    elif path.name.endswith((".xml", ".xml.gz")):
-        for record in pubmed_records(path):
+    elif _is_xml(path):
+        for number, record in enumerate(pubmed_records(path)):
             report.read += 1
             if record.get("deleted"):
                 report.drop("deleted by NLM", record["pmid"])
             elif record.get("book"):
                 report.drop("an entry for a book", record["pmid"])
+            elif last.get(record["pmid"]) != (path, number):
+                report.drop("replaced by a later version, or deleted", record["pmid"])
             else:
                 yield {**record, "title": record["title"] or record["vernacular_title"]}
     else:

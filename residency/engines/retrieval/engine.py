@@ -97,7 +97,7 @@ class Retrieval(Engine):
         return Progress(
             step=found.get("step"),
             total=found.get("total"),
-            unit="documents",
+            unit="document",
             message=str(found.get("message") or ""),
         )
 

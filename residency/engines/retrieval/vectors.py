@@ -66,10 +66,11 @@ class VectorMaker:
         self.models = models_of(self.given, Path(self.stage["base"]), self.notes.say)
         self.notes.say(f"loading the model {self.models.spec.model}")
         self.encoder = self._load(self.models.passages, self.models.spec)
-        self.spec = replace(self.models.spec, dimension=self.encoder.dimension)
+        computes = str(self.encoder.dtype).removeprefix("torch.")
+        self.spec = replace(self.models.spec, dimension=self.encoder.dimension, dtype=computes)
         type_, params = self._type()
         dtype = self.wanted.get("vectors_dtype") or "float32"
-        of = {"documents": self.sha256, "encoder": _counts(self.spec, str(self.encoder.dtype))}
+        of = {"documents": self.sha256, "encoder": _counts(self.spec)}
         self._folder = cache_dir() / FOLDER / sha256_value({**of, "dtype": dtype})[:32]
         self.shards = Shards(self._folder, self.count, self.spec.dimension, dtype)
         self._lock = _alone(self._folder.name, self.notes)
@@ -127,10 +128,7 @@ class VectorMaker:
             done += count
             spent = time.monotonic() - began
             rate = done / spent if spent else 0.0
-            message = f"encoding: {rate:,.0f} documents/s"
-            if done and left > done:
-                message += f", {_time((left - done) / rate)} left"
-            self.notes.progress(message, before + done, self.count)
+            self.notes.progress("encoding", before + done, self.count)
             if done - told >= self.shards.size or done == left:
                 told = done
                 row = {"step": before + done, "documents_per_second": round(rate, 2)}
@@ -237,7 +235,7 @@ def _alone(name: str, notes: Notes) -> IO[str]:
     return handle
 
 
-def _counts(spec: Encoder, dtype: str) -> dict[str, Any]:
+def _counts(spec: Encoder) -> dict[str, Any]:
     """What the vectors of documents depend on."""
     return {
         "model": spec.model_sha256,
@@ -246,7 +244,7 @@ def _counts(spec: Encoder, dtype: str) -> dict[str, Any]:
         "length": spec.max_passage_length,
         "normalize": spec.normalize,
         "pair": spec.pair,
-        "dtype": dtype,
+        "dtype": spec.dtype,
         "dimension": spec.dimension,
     }
 
@@ -276,9 +274,3 @@ def _remedy(type_: str) -> str:
 def _shown(params: Mapping[str, Any]) -> str:
     said = ", ".join(f"{key} {value}" for key, value in params.items())
     return f"({said})" if said else ""
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
