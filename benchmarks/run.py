@@ -22,6 +22,7 @@ MODULES = (
     "benchmarks.check",
     "benchmarks.launcher",
     "benchmarks.pubmed_reader",
+    "benchmarks.retrieval",
     "benchmarks.rewards",
     "benchmarks.rlvr",
 )

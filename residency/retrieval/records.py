@@ -17,7 +17,7 @@ from residency.errors import Missing, StageFailed
 from residency.files import read_json
 from residency.processing import Report
 from residency.pubmed.reader import records as pubmed_records
-from residency.retrieval.documents import Document
+from residency.retrieval.documents import Document, clean
 from residency.rows.read import rows_of
 
 IDS = ("id", "_id", "pmid")
@@ -125,7 +125,7 @@ def _corpus(folder: Path, report: Report) -> Iterator[dict[str, Any]]:
 
 def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) -> Document:
     id_ = _first(row, (columns["id"],) if "id" in columns else IDS)
-    if id_ is None or _clean(id_) == "":
+    if id_ is None or clean(id_) == "":
         raise StageFailed(
             f"{where} has no id",
             f"a document has `id`, `_id` or `pmid`, or name the column: columns: {{id: …}}; "
@@ -133,8 +133,8 @@ def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) ->
         )
     contents = row.get("contents")
     if isinstance(contents, str) and "text" not in columns:
-        title, text = split_contents(_clean(contents))
-        document: Document = {"id": _clean(id_), "title": title, "text": text, "contents": _clean(contents)}
+        title, text = split_contents(clean(contents))
+        document: Document = {"id": clean(id_), "title": title, "text": text, "contents": clean(contents)}
     else:
         text_columns = (columns["text"],) if "text" in columns else TEXTS
         if not any(name in row for name in text_columns):
@@ -142,14 +142,14 @@ def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) ->
                 f"{where} has no text: no column {' or '.join(f'`{name}`' for name in text_columns)}",
                 f"name it: columns: {{text: …}}; this row has {', '.join(list(row)[:12])}",
             )
-        title = _clean(_first(row, (columns.get("title", "title"),)))
-        document = {"id": _clean(id_), "title": title, "text": _clean(_first(row, text_columns))}
+        title = clean(_first(row, (columns.get("title", "title"),)))
+        document = {"id": clean(id_), "title": title, "text": clean(_first(row, text_columns))}
     for key in KEPT:
         value = row.get(key)
         if isinstance(value, Mapping):
             value = value.get("title")
         if value not in (None, ""):
-            document[key] = value if isinstance(value, int) and key == "year" else _clean(value)
+            document[key] = value if isinstance(value, int) and key == "year" else clean(value)
     return document
 
 
@@ -165,13 +165,3 @@ def split_contents(contents: str) -> tuple[str, str]:
 
 def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
-
-
-def _clean(value: Any) -> str:
-    """A value as text that can be written as UTF-8: half a surrogate pair becomes a question mark."""
-    text = "" if value is None else str(value).strip()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-8", "replace").decode()
-    return text

@@ -16,7 +16,7 @@ from typing import Any
 
 from residency.errors import RecipeInvalid, StageFailed
 from residency.retrieval import manifest as manifests
-from residency.retrieval.documents import Document, Documents
+from residency.retrieval.documents import Document, Documents, clean
 from residency.retrieval.fusion import fuse
 from residency.retrieval.manifest import Manifest
 from residency.retrieval.words import FOLDER as WORDS
@@ -82,8 +82,9 @@ class Searcher:
             raise RecipeInvalid(f"topk is {topk}, and at least 1 document is to be found")
         how = how or self.manifest.search
         topk = min(topk, self.count)
-        asked = [at for at, query in enumerate(queries) if query.strip()]
-        texts = [queries[at] for at in asked]
+        cleaned = [clean(query) for query in queries]
+        asked = [at for at, query in enumerate(cleaned) if query]
+        texts = [cleaned[at] for at in asked]
         found: list[Ranking] = [[] for _ in queries]
         for at, ranking in zip(asked, self._rank(texts, topk, how) if texts else [], strict=True):
             found[at] = ranking

@@ -6,6 +6,7 @@ Leaves `index`, a folder that holds all that a search needs, the queries' model 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,8 @@ READS_AS = (
 )
 """Code that the result depends on beside the recipe."""
 NO_EFFECT = ("resources.cpus", "encoder.batch_tokens", "encoder.processes", "index.keep_vectors")
+LOOKED_AT = 1 << 20
+"""Bytes of a file of rows that are looked at before it is read."""
 _TRAINED_WITH = {
     re.compile(r"(^|/)(multilingual-)?e5-", re.IGNORECASE): (
         ("passage_prefix", "passage: "),
@@ -118,6 +121,8 @@ def _check_corpus(node: Node, recipe: Recipe, context: CheckContext, found: Diag
             )
     elif not path.is_file():
         hint = f"a relative path starts at {recipe.folder}"
+        if sources.scheme(node.value) != "file":
+            hint = f"what is fetched is written as a mapping: {{url: {node.value}, sha256: …}}"
         found.add("missing-file", f"{node.value} is not there", node, hint=hint)
     elif not path.name.endswith((".xml", ".xml.gz")):
         _check_rows(node, path, recipe, found)
@@ -131,8 +136,14 @@ def _check_rows(node: Scalar, path: Path, recipe: Recipe, found: Diagnostics) ->
         return
     try:
         first = first_rows(path)
-    except (BadRow, OSError, UnicodeDecodeError) as error:
+        wrong = _not_utf8(path)
+    except (BadRow, OSError) as error:
         found.add("bad-data", f"{node.value} cannot be read: {error}", node)
+        return
+    if wrong is not None:
+        found.add(
+            "bad-data", f"{node.value} is not UTF-8: byte {wrong}", node, hint="convert it: iconv -t utf-8"
+        )
         return
     if first is None:
         return
@@ -155,6 +166,19 @@ def _check_rows(node: Scalar, path: Path, recipe: Recipe, found: Diagnostics) ->
             names = ", ".join(f"`{name}`" for name in usual)
             hint = f"name it: columns: {{{role}: …}}; it has {there}"
             found.add("column-missing", f"{node.value} has no {role}: none of {names}", node, hint=hint)
+
+
+def _not_utf8(path: Path) -> int | None:
+    """The first byte, within those that are looked at, that no UTF-8 text has there; None for all well."""
+    if path.suffix not in (".jsonl", ".json", ".csv", ".tsv"):
+        return None
+    with path.open("rb") as stream:
+        start = stream.read(LOOKED_AT)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start, final=len(start) < LOOKED_AT)
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
 
 
 def _check_model(node: Node | None, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:

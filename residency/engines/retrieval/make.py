@@ -180,8 +180,9 @@ class Maker:
         figures: dict[str, Any] = {}
         if maker is not None:
             figures["vectors_agree"] = same_vectors(maker)
-        figures |= finds_itself(self.part, self.stage["threads"])
-        return figures
+        found, warnings = finds_itself(self.part, self.stage["threads"])
+        self.warnings += warnings
+        return figures | found
 
     def finish(self, target: Path, report: dict[str, Any]) -> None:
         """Give the index its place."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from residency.engines.retrieval.vectors import VectorMaker
 from residency.errors import StageFailed
+from residency.retrieval import manifest
 from residency.retrieval.documents import Documents
 from residency.retrieval.searcher import Searcher, open_index
 
@@ -42,37 +42,42 @@ def same_vectors(maker: VectorMaker) -> float:
     return round(least, 4)
 
 
-def finds_itself(folder: Path, threads: int) -> dict[str, Any]:
-    """Ask the index for some of its documents by how they begin; the share that is in the best ten.
+def finds_itself(folder: Path, threads: int) -> tuple[dict[str, float], list[str]]:
+    """Ask the index for some of its documents by how they begin.
+
+    Returns:
+        The share that is among the best ten, by way of searching, and warnings.
 
     Raises:
-        StageFailed: fewer than half are.
+        StageFailed: fewer than half are, and documents and queries have the same encoder.
     """
     searcher = open_index(folder, threads=threads)
-    return {
-        f"finds_itself_{how}": _share(searcher, how)
-        for how, there in (
-            ("dense", searcher.manifest.vectors is not None),
-            ("bm25", searcher.manifest.words is not None),
-        )
-        if there
-    }
+    made = searcher.manifest
+    figures: dict[str, float] = {}
+    warnings: list[str] = []
+    if made.encoder is not None:
+        share = figures["finds_itself_dense"] = _share(searcher, "dense")
+        if share < LEAST:
+            said = f"of the documents that were asked for by their own words {share:.0%} are found (dense)"
+            if made.encoder.query_sha256 is None and not made.encoder.pair:
+                raise StageFailed(said, "the model does not tell documents apart: look at encoder.pooling")
+            warnings.append(f"{said}: were encoder.model and encoder.query_model trained together?")
+    if made.words is not None:
+        share = figures["finds_itself_bm25"] = _share(searcher, "bm25")
+        if share < LEAST:
+            raise StageFailed(
+                f"of the documents that were asked for by their own words {share:.0%} are found (bm25)",
+                "look at bm25.stop_words and the language of the documents",
+            )
+    return figures, warnings
 
 
-def _share(searcher: Searcher, how: Any) -> float:
+def _share(searcher: Searcher, how: manifest.Search) -> float:
     at = spread(searcher.count)
     asked = [searcher.documents[n] for n in at]
     queries = [(document["title"] + "\n" + document["text"])[:TEXT] for document in asked]
     found = searcher.rank(queries, 10, how=how)
-    share = sum(n in [p for p, _ in ranking] for n, ranking in zip(at, found, strict=True)) / len(at)
-    if share < LEAST:
-        raise StageFailed(
-            f"{share:.0%} of the documents that were asked for by their own words are found ({how})",
-            "the model makes no vectors that tell documents apart; look at encoder.pooling and the prefixes"
-            if how == "dense"
-            else "look at bm25.stop_words and the language of the documents",
-        )
-    return share
+    return sum(n in [p for p, _ in ranking] for n, ranking in zip(at, found, strict=True)) / len(at)
 
 
 def spread(count: int, most: int = SAMPLE) -> list[int]:
