@@ -23,6 +23,7 @@ MODULES = (
     "benchmarks.launcher",
     "benchmarks.pubmed_reader",
     "benchmarks.retrieval_server",
+    "benchmarks.retrieval",
     "benchmarks.rewards",
     "benchmarks.rlvr",
 )

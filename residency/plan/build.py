@@ -320,21 +320,22 @@ def _secrets(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate", "verifier"})
+ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate", "verifier", "index"})
 TRAINS = frozenset({"sft", "rlvr"})
+TAKES_ALL = TRAINS | {"index"}
 
 
 def _gpus(config: Mapping[str, Any], kind: str) -> int:
-    """GPUs that a stage asks for: what the recipe says, else all there are for training, one for the rest."""
+    """GPUs that a stage asks for: what the recipe says; else all to train or encode, one for the rest."""
     asked = (config.get("resources") or {}).get("gpus")
     if asked is not None:
         return int(asked)
     if (config.get("llamafactory") or {}).get("use_cpu") is True:
         return 0  # else it would be one training process on the CPU for each GPU
-    if config.get("hardware") == "cpu":
+    if config.get("hardware") == "cpu" or (kind == "index" and not config.get("encoder")):
         return 0
     there = machine.gpu_count() if kind in ON_GPU else 0
-    return there if kind in TRAINS else min(1, there)
+    return there if kind in TAKES_ALL else min(1, there)
 
 
 def _counted(gpus: int, kind: str) -> int:

@@ -29,6 +29,16 @@ def contents(title: str, text: str) -> str:
     return f'"{title}"\n{text}'
 
 
+def clean(value: Any) -> str:
+    """A value as text that can be written as UTF-8: half a surrogate pair becomes a question mark."""
+    text = "" if value is None else str(value).strip()
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "replace").decode()
+    return text
+
+
 def write(folder: Path, documents: Iterable[Document]) -> tuple[int, str]:
     """Write the documents of an index; returns how many, and the SHA-256 of their file.
 

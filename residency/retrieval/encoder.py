@@ -178,25 +178,30 @@ def batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> list[l
 
 
 def choose_dtype(wanted: str, device: str) -> torch.dtype:
-    """The type that a model computes in: `auto` is bfloat16 where the machine is fast in it.
+    """The type that a model computes in here.
 
-    On a CPU that takes instructions for it (AVX512-BF16, AMX): the same model is then two to four
-    times as fast. Elsewhere it is float32.
+    `auto` is bfloat16 where the machine is fast in it: on a CPU that takes instructions for it
+    (AVX512-BF16, AMX), with which a model is two to four times as fast as in float32.
     """
     import torch
 
-    if wanted != "auto":
-        if wanted == "float16" and device == "cpu":
-            return torch.float32
-        known: torch.dtype = getattr(torch, wanted)
-        return known
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    fast = any(
-        getattr(torch.cpu, name, lambda: False)()
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return torch.bfloat16 if fast else torch.float32
+    on_gpu = device.startswith("cuda")
+    if wanted == "auto":
+        if on_gpu:
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _fast_bfloat16() else torch.float32
+    if not on_gpu and (wanted == "float16" or (wanted == "bfloat16" and not _fast_bfloat16())):
+        return torch.float32  # an index made elsewhere: exact, and quicker here
+    known: torch.dtype = getattr(torch, wanted)
+    return known
+
+
+def _fast_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16."""
+    import torch
+
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
 
 
 def _load(folder: Path, pooling: str, dtype: torch.dtype, device: str) -> tuple[Any, Callable[[Any], Any]]:

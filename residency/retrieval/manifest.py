@@ -43,7 +43,8 @@ class Encoder:
     normalize: bool = True
     """Vectors of length 1, so that the inner product is the cosine."""
     dtype: str = "auto"
-    """What the model computes in: float32, bfloat16, float16, or what the machine is fast in."""
+    """What documents were encoded in: float32, bfloat16, float16. Queries too, where the machine
+    that serves them is fast in it, else in float32."""
     pair: bool = False
     """Documents go in as the two segments (title, text), as MedCPT's were trained."""
     dimension: int = 0

@@ -67,11 +67,7 @@ def find(folder: Path) -> Path:
 
 def says(folder: Path) -> Says:
     """What the model in `folder` says of its vectors."""
-    config = _json(folder / "config.json")
-    longest = config.get("max_position_embeddings")
-    longest = longest if isinstance(longest, int) else None
-    if longest is not None and config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        longest -= 2  # their positions start at 2
+    longest = positions(folder)
     listed = _json(folder / "modules.json", kind=list)
     if not listed:
         return Says(max_length=longest)
@@ -90,6 +86,16 @@ def says(folder: Path) -> Says:
         passage_prefix=_first(prompts, _PASSAGE),
         modules=modules,
     )
+
+
+def positions(folder: Path) -> int | None:
+    """Tokens that the model in `folder` has positions for; None where it does not say."""
+    config = _json(folder / "config.json")
+    longest = config.get("max_position_embeddings")
+    if not isinstance(longest, int):
+        return None
+    # Of these the positions start at 2.
+    return longest - 2 * (config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"))
 
 
 def copy(source: Path, target: Path) -> None:

@@ -1,7 +1,8 @@
 """Documents from what holds them: a corpus, PubMed XML, or files of rows.
 
 - a folder that `kind: corpus` left;
-- PubMed XML (`.xml`, `.xml.gz`), by `residency.pubmed.reader`;
+- PubMed XML (`.xml`, `.xml.gz`), by `residency.pubmed.reader`; of a PMID that stands several times
+  the last counts. For more than some files `kind: corpus` comes first: this keeps every PMID in memory;
 - JSONL in Search-R1's form, `{"id", "contents": "\"Title\"\ntext"}`;
 - JSONL, Parquet or CSV with an id (`id`, `_id`, `pmid`), a `title`, and a `text` or `abstract`.
 """
@@ -16,7 +17,7 @@ from residency.errors import Missing, StageFailed
 from residency.files import read_json
 from residency.processing import Report
 from residency.pubmed.reader import records as pubmed_records
-from residency.retrieval.documents import Document
+from residency.retrieval.documents import Document, clean
 from residency.rows.read import rows_of
 
 IDS = ("id", "_id", "pmid")
@@ -48,8 +49,9 @@ def documents(
         StageFailed: it cannot be read, or its rows hold no documents.
     """
     kept = 0
+    last = _last([path for path in paths if _is_xml(path)])
     for path in paths:
-        for number, row in enumerate(_rows(path, report), 1):
+        for number, row in enumerate(_rows(path, report, last), 1):
             document = _document(row, f"{path.name}, row {number}", columns or {})
             if not document["text"] and not (titles_alone and document["title"]):
                 report.drop("no text" if document["title"] else "neither title nor text", document["id"])
@@ -62,16 +64,34 @@ def documents(
     report.kept = kept
 
 
-def _rows(path: Path, report: Report) -> Iterator[dict[str, Any]]:
+def _is_xml(path: Path) -> bool:
+    return path.name.endswith((".xml", ".xml.gz"))
+
+
+def _last(paths: Sequence[Path]) -> dict[str, tuple[Path, int]]:
+    """PMID → (file, number) of its last version: update files bring a record again, or take it away."""
+    found: dict[str, tuple[Path, int]] = {}
+    for path in paths:
+        for number, record in enumerate(pubmed_records(path)):
+            if record.get("deleted"):
+                found.pop(record["pmid"], None)
+            else:
+                found[record["pmid"]] = (path, number)
+    return found
+
+
+def _rows(path: Path, report: Report, last: Mapping[str, tuple[Path, int]]) -> Iterator[dict[str, Any]]:
     if path.is_dir():
         yield from _corpus(path, report)
-    elif path.name.endswith((".xml", ".xml.gz")):
-        for record in pubmed_records(path):
+    elif _is_xml(path):
+        for number, record in enumerate(pubmed_records(path)):
             report.read += 1
             if record.get("deleted"):
                 report.drop("deleted by NLM", record["pmid"])
             elif record.get("book"):
                 report.drop("an entry for a book", record["pmid"])
+            elif last.get(record["pmid"]) != (path, number):
+                report.drop("replaced by a later version, or deleted", record["pmid"])
             else:
                 yield {**record, "title": record["title"] or record["vernacular_title"]}
     else:
@@ -105,7 +125,7 @@ def _corpus(folder: Path, report: Report) -> Iterator[dict[str, Any]]:
 
 def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) -> Document:
     id_ = _first(row, (columns["id"],) if "id" in columns else IDS)
-    if id_ is None or _clean(id_) == "":
+    if id_ is None or clean(id_) == "":
         raise StageFailed(
             f"{where} has no id",
             f"a document has `id`, `_id` or `pmid`, or name the column: columns: {{id: …}}; "
@@ -113,8 +133,8 @@ def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) ->
         )
     contents = row.get("contents")
     if isinstance(contents, str) and "text" not in columns:
-        title, text = split_contents(_clean(contents))
-        document: Document = {"id": _clean(id_), "title": title, "text": text, "contents": _clean(contents)}
+        title, text = split_contents(clean(contents))
+        document: Document = {"id": clean(id_), "title": title, "text": text, "contents": clean(contents)}
     else:
         text_columns = (columns["text"],) if "text" in columns else TEXTS
         if not any(name in row for name in text_columns):
@@ -122,14 +142,14 @@ def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) ->
                 f"{where} has no text: no column {' or '.join(f'`{name}`' for name in text_columns)}",
                 f"name it: columns: {{text: …}}; this row has {', '.join(list(row)[:12])}",
             )
-        title = _clean(_first(row, (columns.get("title", "title"),)))
-        document = {"id": _clean(id_), "title": title, "text": _clean(_first(row, text_columns))}
+        title = clean(_first(row, (columns.get("title", "title"),)))
+        document = {"id": clean(id_), "title": title, "text": clean(_first(row, text_columns))}
     for key in KEPT:
         value = row.get(key)
         if isinstance(value, Mapping):
             value = value.get("title")
         if value not in (None, ""):
-            document[key] = value if isinstance(value, int) and key == "year" else _clean(value)
+            document[key] = value if isinstance(value, int) and key == "year" else clean(value)
     return document
 
 
@@ -145,13 +165,3 @@ def split_contents(contents: str) -> tuple[str, str]:
 
 def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
-
-
-def _clean(value: Any) -> str:
-    """A value as text that can be written as UTF-8: half a surrogate pair becomes a question mark."""
-    text = "" if value is None else str(value).strip()
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-8", "replace").decode()
-    return text

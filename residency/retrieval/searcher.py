@@ -16,7 +16,7 @@ from typing import Any
 
 from residency.errors import RecipeInvalid, StageFailed
 from residency.retrieval import manifest as manifests
-from residency.retrieval.documents import Document, Documents
+from residency.retrieval.documents import Document, Documents, clean
 from residency.retrieval.fusion import fuse
 from residency.retrieval.manifest import Manifest
 from residency.retrieval.words import FOLDER as WORDS
@@ -47,14 +47,14 @@ class Searcher:
         """Use `open_index`."""
         self.folder = folder
         self.manifest = manifest
-        self._documents = documents
+        self.documents = documents
         self._vectors = vectors
         self._words = words
 
     @property
     def count(self) -> int:
         """How many documents it holds."""
-        return len(self._documents)
+        return len(self.documents)
 
     def search(
         self, queries: Sequence[str], topk: int, *, how: manifests.Search | None = None
@@ -70,7 +70,7 @@ class Searcher:
             RecipeInvalid: `topk` is below 1, or the index has no part for `how`.
         """
         return [
-            [Hit(score, self._documents[position]) for position, score in ranking]
+            [Hit(score, self.documents[position]) for position, score in ranking]
             for ranking in self.rank(queries, topk, how=how)
         ]
 
@@ -82,8 +82,9 @@ class Searcher:
             raise RecipeInvalid(f"topk is {topk}, and at least 1 document is to be found")
         how = how or self.manifest.search
         topk = min(topk, self.count)
-        asked = [at for at, query in enumerate(queries) if query.strip()]
-        texts = [queries[at] for at in asked]
+        cleaned = [clean(query) for query in queries]
+        asked = [at for at, query in enumerate(cleaned) if query]
+        texts = [cleaned[at] for at in asked]
         found: list[Ranking] = [[] for _ in queries]
         for at, ranking in zip(asked, self._rank(texts, topk, how) if texts else [], strict=True):
             found[at] = ranking
@@ -106,7 +107,7 @@ class Searcher:
 
     def document(self, id: str) -> Document | None:
         """The document of that id, or None."""
-        return self._documents.by_id(id)
+        return self.documents.by_id(id)
 
     def _by_words(self) -> WordIndex:
         if self._words is None:

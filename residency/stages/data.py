@@ -47,7 +47,7 @@ class Data(StageKind):
         if isinstance(sources, Tree):
             for item in sources.entries.values():
                 if isinstance(item.value, Tree):
-                    _check_source(item.value, recipe.folder, found)
+                    check_source(item.value, recipe.folder, found)
         tree = recipe.tree.get("datasets")
         if isinstance(tree, Tree):
             names = set(sources.entries) if isinstance(sources, Tree) else set()
@@ -104,8 +104,8 @@ def _local(url: str, folder: Path) -> Path:
     return folder / Path(url.removeprefix("file://").removeprefix("file:")).expanduser()
 
 
-def _check_source(tree: Tree, folder: Path, found: Diagnostics) -> None:
-    """What is wrong with one source."""
+def check_source(tree: Tree, folder: Path, found: Diagnostics) -> None:
+    """Add what is wrong with one source, beyond its schema."""
     if not all(is_known(item.value) for item in tree.entries.values()):
         return
     value = plain(tree)
