@@ -27,8 +27,8 @@ from residency.retrieval import faiss_index
 from residency.retrieval.records import IDS, TEXTS
 from residency.rows.read import format_of
 from residency.sources import spec as sources
+from residency.stages._sources import check_source
 from residency.stages.base import Inputs, Output, StageKind
-from residency.stages.data import check_source
 
 READS_AS = (
     "residency.retrieval.records.documents",
