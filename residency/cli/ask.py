@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--index",
         default=None,
         metavar="WHERE",
-        help=f"an index's folder, a run that made one, or a server's address (default: the run {DEFAULT})",
+        help=f"an index's folder, RUN or RUN:STAGE, or a server's address (default: the run {DEFAULT})",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 

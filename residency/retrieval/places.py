@@ -15,6 +15,8 @@ KIND, OUTPUT = "index", "index"
 def find(text: str, runs: Path, start: Path | None = None) -> Path | None:
     """The index that `text` names: a folder, a run's (or its recipe's) name, `name/id`, or an id.
 
+    Of a run that made several it is the last; `RUN:STAGE` names another.
+
     Args:
         text: As a user writes it.
         runs: The runs folder.
@@ -28,16 +30,19 @@ def find(text: str, runs: Path, start: Path | None = None) -> Path | None:
             return of_run(path, runs)
     if not text or given.is_absolute() or text.startswith("."):
         return None
-    for run in (runs / text / "latest", runs / text, *sorted(runs.glob(f"*/{text}"))):
-        if (run / "run.json").is_file() and (found := of_run(run, runs)) is not None:
+    name, _, stage = text.partition(":")
+    for run in (runs / name / "latest", runs / name, *sorted(runs.glob(f"*/{name}"))):
+        if (run / "run.json").is_file() and (found := of_run(run, runs, stage or None)) is not None:
             return found
     return None
 
 
-def of_run(run: Path, runs: Path) -> Path | None:
-    """The index that a run left; of several the last. None when it left none."""
+def of_run(run: Path, runs: Path, wanted: str | None = None) -> Path | None:
+    """The index that a run's stage `wanted` left, or the last of the run. None when there is none."""
     for stage in reversed(_list(_read(run / "run.json").get("stages"))):
         if stage.get("kind") != KIND or stage.get("status") != "done":
+            continue
+        if wanted is not None and stage.get("name") != wanted:
             continue
         folder = runs / str(stage.get("folder") or "")
         outputs = _read(folder / "state.json").get("outputs")
