@@ -73,7 +73,8 @@ def _text(past: PastRun) -> Iterator[str]:
         status = "reused" if stage.reused else stage.status
         took = duration(stage.seconds) if stage.seconds else ""
         rows.append((stage.name, stage.kind, stage.engine, status, took, stage.reason))
-    yield columns(rows, right=(4,))
+    if record.stages:
+        yield columns(rows, right=(4,))
     yield from _services(past)
     for stage in record.stages:
         yield from _stage(past, stage)
@@ -83,7 +84,8 @@ def _text(past: PastRun) -> Iterator[str]:
             yield f"  help: {record.error['hint']}"
     if record.command:
         yield f"\nrepeat it: {_repeat(record.command)}"
-        yield f"one stage: cd {past.folder / 'stages'}/NAME && sh command.txt"
+        if record.stages:
+            yield f"one stage: cd {past.folder / 'stages'}/NAME && sh command.txt"
 
 
 def _services(past: PastRun) -> Iterator[str]:
@@ -100,7 +102,9 @@ def _services(past: PastRun) -> Iterator[str]:
         restarts = str(service.restarts) if service.restarts else ""
         engine = service.engine or "runs already"
         rows.append((service.name, engine, service.status, restarts, ", ".join(service.used_by), where))
-    yield "\n" + columns(rows, right=(3,))
+    if past.record.stages:
+        yield ""
+    yield columns(rows, right=(3,))
     for service in found:
         if service.error:
             yield f"  {service.name}: {service.error}"
