@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from residency.engines import serving
 from residency.engines.base import Job, Launch
-from residency.errors import EXIT_MISSING, EXIT_RECIPE, Missing, ResidencyError, StageFailed
+from residency.errors import EXIT_MISSING, EXIT_RECIPE, Missing, RecipeInvalid, ResidencyError, StageFailed
 from residency.plan.model import PlannedService
 from residency.plan.services import filled
 from residency.recipe.model import Recipe
@@ -34,6 +34,9 @@ EXTERNAL_SECONDS = 10.0
 """How long a service that runs already may take to answer."""
 BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 """Seconds before a service that died is started again, doubled each time."""
+
+_TOLD: dict[int, type[ResidencyError]] = {EXIT_RECIPE: RecipeInvalid, EXIT_MISSING: Missing}
+"""What a command of ours means by its exit status."""
 
 Status = Literal["waiting", "starting", "ready", "restarting", "stopping", "stopped", "failed"]
 
@@ -272,10 +275,11 @@ class ServiceRun:
             how = f"ended: {ended.error}"
         why, hint = self._explained(tail(self.log, self._log_start))
         allowed = int(self._config("restarts", serving.RESTARTS))
-        told = started.engine.exits_as_launcher and ended.code in (EXIT_RECIPE, EXIT_MISSING)
-        if told and not self._was_ready:
-            # It says itself that another try would end in the same way.
-            self._fail(StageFailed(f"the service {self.name} cannot start: {why}", self._hint(hint)))
+        told = _TOLD.get(ended.code or 0) if started.engine.exits_as_launcher else None
+        if not self._was_ready and (told is not None or self._by_hand):
+            # It says itself that another try would end in the same way; or a user waits for it.
+            kind = told or StageFailed
+            self._fail(kind(f"the service {self.name} cannot start: {why}", self._hint(hint)))
         elif self.restarts >= allowed:
             times = f" and was started again {allowed} times" if allowed else ""
             self._fail(StageFailed(f"the service {self.name} {how}{times}: {why}", self._hint(hint)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from residency.engines.base import Job
 from residency.errors import ResidencyError, StageFailed
-from residency.plan.model import PlannedService, PlannedStage
+from residency.plan.model import Plan, PlannedService, PlannedStage
 from residency.plan.services import filled
+from residency.run.executors.base import Wants
 from residency.run.executors.local import grace
 from residency.run.servicerun import ServiceRun
 from residency.run.stagerun import Context
@@ -25,6 +26,18 @@ class _Slot:
 
     name: str
     job: Job
+
+
+def together(plan: Plan) -> list[Wants]:
+    """Each stage that will run, with the GPUs that it and its services want at the same time."""
+    gpus = {service.name: service.job.gpus for service in plan.to_serve if service.engine is not None}
+    found: list[Wants] = []
+    for stage in plan.ahead:
+        more = sum(gpus.get(name, 0) for name in stage.services)
+        if more:
+            job = replace(stage.job, gpus=stage.job.gpus + more)
+            found.append(_Slot(f"{stage.name} with its services", job))
+    return found
 
 
 class Services:

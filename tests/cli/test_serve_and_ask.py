@@ -74,7 +74,7 @@ def test_ask_an_index(index: Path, env: dict[str, str]) -> None:
         (["serve", str(PROJECT / "recipes/quickstart.yaml")], 2, "is of kind `pipeline`"),
         (["serve", "none.yaml"], 2, "there is no file"),
         (["serve", RETRIEVER, "--set", "prot=1"], 2, "did you mean `port`?"),
-        (["serve", RETRIEVER], 4, "there is no index quickstart-retrieval"),
+        (["serve", RETRIEVER], 3, "there is no index quickstart-retrieval"),
         (["serve", RETRIEVER, "--set", "host=0.0.0.0"], 2, "token_env"),
         (["serve", RETRIEVER, "--set", "token_env=NOT_SET_HERE"], 3, "export NOT_SET_HERE"),
     ],

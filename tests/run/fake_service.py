@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,13 +60,6 @@ def with_services(plan: Plan, services: dict[str, dict[str, Any]], used: dict[st
         if direct:
             fetch = [tokens.make(f"services.{name}.url") for name in direct]
             config = {**stage.job.config, "fetch": fetch}
-            stage.job = Job(
-                stage.job.name,
-                stage.job.kind,
-                config,
-                stage.job.folder,
-                stage.job.recipe_folder,
-                stage.job.project,
-            )
+            stage.job = replace(stage.job, config=config)
             stage.launch = stage.engine.prepare(stage.job)
     return plan

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fake_engine import make_plan
 from fake_service import COMMAND, with_services
 from run_case import Heard, Launchers
 
-from residency.errors import EXIT_FAILED, EXIT_MISSING
+from residency.errors import EXIT_FAILED, EXIT_MISSING, Missing
 from residency.plan.model import Plan
 from residency.run import procs, rundir, servicerun
 from residency.run.runner import RunResult, execute
@@ -135,7 +136,7 @@ def test_one_that_is_never_well(runs: Path, heard: Heard) -> None:
 
 def test_one_that_says_why_it_cannot_start_is_not_tried_again(runs: Path, heard: Heard) -> None:
     result = go(plan_of(runs, {"a": {}}, {"r": {"missing": True}}, {"a": R}), runs, heard)
-    assert result.exit_code == EXIT_FAILED
+    assert result.exit_code == EXIT_MISSING
     assert result.error is not None
     assert "the service r cannot start" in result.error.message
     assert (result.run_dir / "services/r/tries").read_text() == "1"
@@ -214,6 +215,19 @@ def test_one_that_should_run_already_and_does_not(runs: Path, heard: Heard) -> N
     assert result.exit_code == EXIT_MISSING
     assert result.error is not None
     assert "the service r at http://127.0.0.1:9 does not answer" in result.error.message
+
+
+def test_gpus_of_a_stage_and_its_services_are_wanted_together(
+    runs: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from residency.run.executors import local
+
+    monkeypatch.setattr(local, "gpus", lambda: ("0",))
+    plan = with_services(make_plan(runs, {"a": {}}, gpus=1), {"r": {}}, {"a": R})
+    plan.services[0].job = replace(plan.services[0].job, gpus=1)
+    with pytest.raises(Missing, match="a with its services wants 2"):
+        go(plan, runs, heard)
+    assert not runs.exists()
 
 
 def test_dry_run_starts_nothing(runs: Path, heard: Heard) -> None:
