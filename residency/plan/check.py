@@ -98,6 +98,9 @@ def _check(given: _Given, profiles: tuple[str, ...]) -> Checked:
     else:
         checked.stages = {recipe.kind: recipe}
         checked.services, more = alone(recipe, profiles=profiles, shared_profiles=shared, cwd=cwd)
+    if any(item.code == "unknown-service" for item in found):
+        # What is misspelt there is perhaps what seems unused here.
+        more = Diagnostics([item for item in more if item.code != "unused-service"], more.sources)
     found.extend(more)
     for stage in checked.parts:
         _check_stage(stage, context, found)
