@@ -27,8 +27,8 @@ GRAPH = 20_000_000
 SCANNED = 1_000_000
 """Up to so many `auto` takes sq8, which compares a query with every vector."""
 HNSW_LINKS = 32
-PQ_DIMENSIONS = 8
-"""Dimensions to a byte of product codes; with 4 learning the codes takes 20 times as long."""
+PQ_DIMENSIONS = 4
+"""Dimensions to a byte of product codes: recall@10 of MiniLM on 6,000 abstracts is 0.88, with 8 it is 0.75."""
 REFINED = 8
 """Times as many as are asked for that `refine` looks at again, at a byte a dimension."""
 TRAINING = 256
@@ -226,7 +226,7 @@ def _factory(type_: str, params: Mapping[str, Any]) -> str:
     if type_ == "ivf_flat":
         return f"IVF{params['nlist']},Flat"
     if type_ == "ivf_pq":
-        codes = f"IVF{params['nlist']},PQ{params['pq_m']}x{params['pq_bits']}"
+        codes = f"IVF{params['nlist']},PQ{params['pq_m']}x{params['pq_bits']}np"
         return f"{codes},Refine(SQ8)" if params["refine"] else codes
     return {"flat": "Flat", "sq8": "SQ8"}[type_]
 

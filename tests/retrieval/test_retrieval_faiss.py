@@ -60,8 +60,8 @@ def test_settings() -> None:
     }
     assert faiss_index.settings("ivf_flat", 1_000_000, 16, {})["nlist"] == 4000
     assert faiss_index.settings("ivf_flat", 100, 16, {})["nlist"] == 2
-    assert faiss_index.settings("ivf_pq", 10_000, 384, {})["pq_m"] == 48
-    assert faiss_index.settings("ivf_pq", 10_000, 100, {})["pq_m"] in (10, 20)
+    assert faiss_index.settings("ivf_pq", 10_000, 384, {})["pq_m"] == 96
+    assert faiss_index.settings("ivf_pq", 10_000, 100, {})["pq_m"] == 25
     with pytest.raises(RecipeInvalid, match="`ivf` is no type"):
         faiss_index.settings("ivf", 10, 16, {})
     with pytest.raises(RecipeInvalid, match=r"index.nlist is 11, and there are 10"):

@@ -31,8 +31,8 @@ from residency.retrieval.manifest import Encoder, Vectors
 from residency.retrieval.shards import Shards
 
 FLOOR = 0.9
-CODES_FLOOR = 0.5
-"""Of ivf_pq without `refine`: a byte to eight dimensions cannot keep more of the order."""
+CODES_FLOOR = 0.7
+"""Of ivf_pq without `refine`: a byte to four dimensions cannot keep more of the order."""
 SAMPLE = 300
 DONE = ".vectors.done.json"
 FOLDER = "vectors"
