@@ -26,6 +26,7 @@ MODULES = (
     "benchmarks.retrieval",
     "benchmarks.rewards",
     "benchmarks.rlvr",
+    "benchmarks.rlvr_start",
 )
 
 Measure = Callable[[], Iterable[Result]]
