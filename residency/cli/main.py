@@ -34,6 +34,7 @@ USAGE = """usage: python launch.py RECIPE [--profile NAME] [--set a.b=c] [--dry-
   python launch.py recipes/quickstart.yaml                  run a recipe
   python launch.py recipes/quickstart.yaml --profile smoke  run it small
   python launch.py check recipes/quickstart.yaml            look for mistakes only
+  python launch.py serve recipes/serve/retriever.yaml       serve an index
 
 verbs:
 """

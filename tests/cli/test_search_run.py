@@ -21,7 +21,7 @@ EXAMPLES = PROJECT / "recipes" / "examples"
 CALL = {"name": "search", "arguments": {"query_list": ["iron"]}}
 IRON = {"id": "12", "title": "Iron in men", "text": "Iron was given to men."}
 OTHERS = [
-    {"id": str(at), "title": f"Study {at}", "text": f"Zinc {at} was given to rats."} for at in range(30)
+    {"id": str(at), "title": f"Study {at}", "text": f"Zinc {at} was given to rats."} for at in range(100, 130)
 ]
 FOUND = told([[{**IRON, "contents": f'"{IRON["title"]}"\n{IRON["text"]}'}]], 1000, estimated)
 SAYS, HIDES = "<answer>yes</answer>", "I will not say."

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from residency.errors import EXIT_DONE, EXIT_FAILED, Missing, RecipeInvalid, ResidencyError
+from residency.errors import EXIT_DONE, EXIT_FAILED, EXIT_MISSING, Missing, RecipeInvalid, ResidencyError
 from residency.files import write_json
 from residency.retrieval.server.settings import Settings, read
 from residency.serving import ADDRESS, PORT_ENV, is_loopback
@@ -43,6 +43,9 @@ def main(arguments: list[str]) -> int:
     except ResidencyError as error:
         print(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), flush=True)
         return error.exit_code
+    except ImportError as error:
+        print(f"error: the Python package {error.name} is not installed\nhint: make install", flush=True)
+        return EXIT_MISSING
     except KeyboardInterrupt:
         return EXIT_DONE
     except OSError as error:
