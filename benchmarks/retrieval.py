@@ -2,8 +2,8 @@
 
 1,000 labelled questions, each with the abstract that it was made from; 5,000 other abstracts from a
 PubMed update file. Titles are left out on both sides, since PubMedQA's questions are titles. Only
-encoders from the package index are measured, so that anyone can repeat it; vectors are kept in the
-cache, and the second time takes a minute.
+encoders from the package index are measured, so that anyone can repeat it. Encoding takes ten
+minutes on two cores; vectors are kept in the cache, and the second time takes a minute or two.
 
 The sources come from the network or the cache, or with `RESIDENCY_MIRROR` from a mirror.
 """
@@ -40,6 +40,7 @@ MINILM = {
         "sha256": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     },
     "max_passage_length": 256,
+    "dtype": "float32",  # as on any machine; what bfloat16 changes is said in docs/retrieval.md
 }
 FLOORS = {
     ("MiniLM, flat", 1): 0.951,
@@ -95,7 +96,7 @@ def write_corpus(path: Path) -> list[tuple[str, str]]:
         for name, source in (("questions", QUESTIONS), ("abstracts", ABSTRACTS))
     }
     questions = json.loads(got["questions"].read_text(encoding="utf-8"))
-    rows = [{"id": pmid, "title": "", "text": "\n".join(q["CONTEXTS"])} for pmid, q in questions.items()]
+    rows = [{"id": pmid, "title": "", "text": abstract(question)} for pmid, question in questions.items()]
     others: dict[str, dict[str, str]] = {}
     for record in records(got["abstracts"]):
         if record.get("abstract") and record["pmid"] not in questions:
@@ -106,6 +107,12 @@ def write_corpus(path: Path) -> list[tuple[str, str]]:
         for row in [*rows, *others.values()]:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
     return [(q["QUESTION"], pmid) for pmid, q in questions.items()]
+
+
+def abstract(question: Mapping[str, Any]) -> str:
+    """The abstract of a question as PubMed has it, each section after its label."""
+    parts = zip(question["LABELS"], question["CONTEXTS"], strict=True)
+    return "\n".join(f"{label}: {text}" for label, text in parts)
 
 
 def make(folder: Path, corpus: Path, threads: int, index: Mapping[str, Any], *, bm25: bool) -> Path:

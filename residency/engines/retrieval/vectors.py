@@ -30,7 +30,7 @@ from residency.retrieval.encoder import TextEncoder
 from residency.retrieval.manifest import Encoder, Vectors
 from residency.retrieval.shards import Shards
 
-FLOOR = 0.9
+FLOOR = 0.95
 CODES_FLOOR = 0.7
 """Of ivf_pq without `refine`: a byte to four dimensions cannot keep more of the order."""
 SAMPLE = 300
