@@ -129,7 +129,7 @@ class Client:
 
         def check(content: bytes) -> tuple[bytes, list[int]]:
             got = replies.pmids(content)
-            if not set(got) & set(wanted):
+            if got and not set(got) & set(wanted):
                 raise Unsound("other records than those asked for")
             return content, got
 

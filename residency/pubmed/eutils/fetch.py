@@ -20,7 +20,7 @@ from residency.pubmed.eutils.store import Store
 BATCH = 200
 LATER_TRIES = 3
 """Attempts at the halves of a batch that has failed."""
-ABSENT_AFTER = 3
+ABSENT_AFTER = 4
 """Sound answers without a record before it counts as one that PubMed does not have."""
 GIVE_UP_AFTER = 6
 """Batches in a row that fail before the server counts as down."""
@@ -165,7 +165,8 @@ class _Run:
         self.in_a_row = 0
         wanted = set(task.pmids)
         came = wanted & set(got)
-        self.store.add(content, came)
+        if came:
+            self.store.add(content, came)
         self.outcome.fetched += len(came)
         left = sorted(wanted - came)
         if left:

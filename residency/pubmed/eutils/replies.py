@@ -68,7 +68,7 @@ def search(content: bytes, retstart: int, retmax: int, cap: int) -> Search:
 
 
 def pmids(content: bytes) -> list[int]:
-    """The PMIDs of the records, books included, in an answer of EFetch in XML."""
+    """The PMIDs of the records, books included, in an answer of EFetch in XML; it may have none."""
     start = content[:2000].lstrip().lower()
     if not content.strip():
         raise Unsound("an empty answer")
@@ -97,8 +97,6 @@ def pmids(content: bytes) -> list[int]:
             text = (pmid.text or "").strip() if pmid is not None else ""
             if text.isdecimal():
                 found.append(int(text))
-    if not found:
-        raise Unsound("an answer without records")
     return found
 
 

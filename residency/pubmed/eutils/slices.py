@@ -112,7 +112,7 @@ class Slicer:
         self._load()
 
     def ids(self) -> Iterator[int]:
-        """Every PMID, those that PubMed took in last first.
+        """Every PMID: the slices of the last days first, in each the highest PMID first.
 
         Raises:
             Missing: The server cannot be reached, or refuses the query.
@@ -147,11 +147,9 @@ class Slicer:
     def _divided(self, part: Slice, found: Search) -> tuple[tuple[Slice, Search], tuple[Slice, Search]]:
         """Two halves with what each holds; their counts add up."""
         self._highest = max(self._highest, *found.ids, 0)
-        halves = None if part.by_pmid else part.days()
-        for divide in (halves, self._bounded(part).pmids()):
-            if divide is None:
-                continue
-            low, high = divide
+        by_days = None if part.by_pmid else part.days()
+        for halves in (by_days, None) if by_days else (None,):
+            low, high = halves or self._bounded(part).pmids()
             for again in range(ROUNDS):
                 one, two = self._search(low, anew=again > 0), self._search(high, anew=again > 0)
                 whole = self._search(part, anew=True) if again else found
