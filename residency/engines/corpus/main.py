@@ -23,7 +23,6 @@ from residency.engines.processors.notes import Notes
 from residency.errors import EXIT_FAILED, ResidencyError
 from residency.files import write_json
 from residency.paths import cache_dir, mirror_dir
-from residency.processing import Report
 from residency.pubmed.chunks import Chunking
 from residency.pubmed.select import Filters
 

@@ -63,7 +63,7 @@ class Spools:
         except BrokenProcessPool:
             raise StageFailed(
                 "a process that read a file was ended from outside, perhaps for want of memory",
-                "run the same command again: files that were read are kept; `resources: {cpus: 1}` needs less",
+                "run the same command again, perhaps with `resources: {cpus: 1}`; what was read is kept",
             ) from None
         finally:
             if self._pool is not None:
