@@ -2,7 +2,7 @@
 
     corpus/
       manifest.json        what it holds and where it came from; written last
-      part-00000.parquet   zstd, in row groups of a thousand records
+      part-00000.parquet   zstd, in row groups of a few hundred records
       part-00001.parquet   …
 
 Every other part of the project that takes a corpus opens it here. Parts ascend by PMID and a
@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 FORMAT = "residency-corpus"
 VERSION = 1
 PART_ROWS = 100_000
-GROUP_ROWS = 1_000
+GROUP_ROWS = 250
 COLUMNS = (
     *("pmid", "title", "abstract", "sections", "mesh", "publication_types"),
     *("journal", "journal_abbreviation", "date", "year", "doi", "languages", "authors"),

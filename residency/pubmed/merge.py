@@ -94,19 +94,20 @@ def merged(runs: Iterable[Path], folder: Path, report: Report) -> Iterator[dict[
     """
     lines = heapq.merge(*map(read_run, _few(list(runs), folder)), key=_order)
     for pmid, group in itertools.groupby(lines, key=lambda line: line[0]):
-        last: dict[int, bytes] = {}
+        last: dict[int, dict[str, Any]] = {}
+        records = 0
         for _, version, _, _, text in group:
-            if version in last:
-                report.drop("an older version")
-            last[version] = text
-        rows = {version: json.loads(text) for version, text in last.items()}
-        there = sorted(version for version, row in rows.items() if not row.get("deleted"))
+            last[version] = json.loads(text)
+            records += not last[version].get("deleted")
+        if not records:
+            continue  # a deletion of what is not here
+        for _ in range(records - 1):
+            report.drop("an older version")
+        there = [version for version, row in last.items() if not row.get("deleted")]
         if not there:
             report.drop("deleted by NLM", pmid)
             continue
-        for _ in there[1:]:
-            report.drop("an older version")
-        row = rows[there[-1]]
+        row = last[max(there)]
         if "dropped" in row:
             report.drop(str(row["dropped"]), pmid)
             continue

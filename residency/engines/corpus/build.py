@@ -46,18 +46,18 @@ class Builder:
         if self.dedupe or self.sample:
             rows = self._chosen(rows)
         manifest = dict(about)
-        self.report.kept = 0
 
         def counted() -> Iterator[dict[str, Any]]:
-            for row in rows:
+            n = 0
+            for n, row in enumerate(rows, 1):
                 self.figures.add(row)
-                self.report.kept += 1
-                self.notes.progress("writing the corpus", self.report.kept)
+                self.notes.progress("writing the corpus", n)
                 yield row
+            self.report.kept = n
             manifest.update(self.report.to_json(), figures=self.figures.to_json())
 
         try:
-            return write_corpus(counted(), folder, about=_Late(manifest))
+            return write_corpus(counted(), folder, about=manifest)
         except StageFailed as error:
             if self.report.kept:
                 raise
@@ -90,20 +90,6 @@ class Builder:
         said = self.report.to_json()
         why = "; ".join(f"{d['n']:,} {d['reason']}" for d in said["dropped"][:4])
         return f"{said['read']:,} records were read" + (f", dropped: {why}" if why else "")
-
-
-class _Late(dict[str, Any]):
-    """A mapping that is read when it is unpacked, not before."""
-
-    def __init__(self, source: dict[str, Any]) -> None:
-        super().__init__()
-        self._source = source
-
-    def keys(self) -> Any:
-        return self._source.keys()
-
-    def __getitem__(self, key: str) -> Any:
-        return self._source[key]
 
 
 @dataclass

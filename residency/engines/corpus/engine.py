@@ -71,7 +71,7 @@ class CorpusEngine(Engine):
         return Progress(
             step=found.get("step"),
             total=found.get("total"),
-            unit="records",
+            unit="record",
             message=str(found.get("message") or ""),
         )
 

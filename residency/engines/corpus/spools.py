@@ -45,7 +45,7 @@ class Spools:
             self.notes.say(f"{name}: read before")
             return
         self.notes.say(f"reading {name}")
-        self.notes.progress(f"reading {name}", order, force=True)
+        self.notes.progress(f"reading {name}", force=True)
         if self.threads < 2:
             spool(files, order, self.filters, target)
             return
