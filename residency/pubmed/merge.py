@@ -77,7 +77,7 @@ def read_run(path: Path) -> Iterator[Line]:
 
     with pa.input_stream(str(path), compression="zstd") as raw:
         for line in io.BufferedReader(raw, 1 << 20):
-            pmid, version, file, place, text = line.split(b"\t", 4)
+            pmid, version, file, place, text = line.removesuffix(b"\n").split(b"\t", 4)
             yield int(pmid), int(version), int(file), int(place), text
 
 
