@@ -82,7 +82,7 @@ class Corpus(StageKind):
         tokenizer = jsonl.get("tokenizer") if isinstance(jsonl, Mapping) else None
         if isinstance(tokenizer, str) and TOKEN_OPEN not in tokenizer:
             files.append(recipe_folder / Path(tokenizer).expanduser() / "tokenizer.json")
-        ignore = ("resources", "pubmed.email", "pubmed.batch")
+        ignore = ("resources", *(f"pubmed.{key}" for key in ("email", "batch", "tries", "per_second")))
         return Inputs(files=tuple(dict.fromkeys(p for p in files if p.exists())), ignore=ignore)
 
 

@@ -14,7 +14,7 @@ from residency.engines.corpus.spec import LICENCE, Query
 from residency.engines.processors.notes import Notes
 from residency.errors import StageFailed
 from residency.files import write_json
-from residency.pubmed.eutils.client import Client, no_network
+from residency.pubmed.eutils.client import Client, Patience, no_network
 from residency.pubmed.eutils.fetch import fetch_all
 from residency.pubmed.eutils.slices import Slicer
 from residency.pubmed.eutils.store import Store
@@ -60,7 +60,14 @@ def _client(
 ) -> Iterator[tuple[Client, Path]]:
     """The client, and the folder of its store."""
     if asked.standin is None:
-        client = Client(cache / "eutils" / "limits", url=asked.url, email=asked.email, tell=notes.say)
+        client = Client(
+            cache / "eutils" / "limits",
+            url=asked.url,
+            email=asked.email,
+            patience=Patience(tries=asked.tries) if asked.tries else Patience(),
+            per_second=asked.per_second,
+            tell=notes.say,
+        )
         refused = no_network(client.url, mirror)
         if refused is not None:
             raise refused

@@ -32,6 +32,8 @@ class Query:
     by: str = "published"
     email: str = ""
     batch: int = 200
+    tries: int | None = None
+    per_second: float | None = None
     url: str = ""
     standin: Mapping[str, Any] | None = None
     """A source of records that stand in for PubMed; with `records`, only the first so many."""
@@ -53,11 +55,7 @@ def query(config: Mapping[str, Any]) -> Query | None:
     if not isinstance(value, Mapping):
         return None
     dates = value.get("dates") or {}
-    known = {
-        key: value[key]
-        for key in ("query", "size", "order", "seed", "email", "batch", "url", "standin")
-        if value.get(key) is not None
-    }
+    known = {key: value[key] for key in Query.__dataclass_fields__ if value.get(key) is not None}
     return Query(
         **known,
         first=str(dates.get("from") or ""),
