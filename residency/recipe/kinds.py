@@ -17,6 +17,7 @@ BY_BLOCK = {
     "llamafactory": "sft",
     "lm_eval": "evaluate",
     "tasks": "evaluate",
+    "pubmed": "corpus",
     "sources": "data",
     "datasets": "data",
 }

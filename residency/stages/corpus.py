@@ -44,6 +44,9 @@ class Corpus(StageKind):
                 tree.entries["kind"].key_span if "kind" in tree.entries else tree,
             )
         if isinstance(pubmed, Tree):
+            if "query" not in pubmed.entries:
+                hint = "in PubMed's language: `query: asthma[mh] AND review[pt]`"
+                found.add("missing-key", "`pubmed` needs `query`", tree.entries["pubmed"].key_span, hint=hint)
             _check_query(pubmed, recipe.folder, found)
         if isinstance(sources, Tree):
             for item in sources.entries.values():
