@@ -128,7 +128,7 @@ def test_a_run_and_its_corpus(tmp_path: Path) -> None:
         assert done.returncode == EXIT_DONE, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    assert "stands in for it" in launch(str(tmp_path / "small.yaml"), "--plain")
+    assert "stand in for it" in launch(str(tmp_path / "small.yaml"), "--plain")
     assert "reused" in launch(str(tmp_path / "small.yaml"), "--plain")
     assert "12 records in" in launch("corpus", "stats", "--corpus", "small")
     assert "On asthma 30" in launch("corpus", "show", "30")

@@ -217,7 +217,7 @@ def test_a_broken_record_is_passed_over_counted_and_placed(tmp_path: Path) -> No
     (said,) = report["broken"]
     assert (said["pmid"], said["offset"]) == ("2", len("<PubmedArticleSet>\n") + 39 + len(record(1)) + 1)
     assert report["dropped"][0]["reason"] == "broken XML"
-    assert any("1 broken records were passed over" in text for text in one.verify().warnings)
+    assert any("1 broken record was passed over" in text for text in one.verify().warnings)
 
 
 def test_a_truncated_file_is_an_error_and_what_was_read_is_kept(tmp_path: Path) -> None:

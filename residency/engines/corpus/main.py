@@ -84,7 +84,7 @@ def run(config: Mapping[str, Any], folder: Path, notes: Notes) -> None:
     if broken:
         warnings = [
             *warnings,
-            f"{len(broken)} broken records were passed over; report.json says where they stand",
+            f"{_counted(len(broken))} passed over; report.json says where",
         ]
     outputs = folder / "outputs"
     builder = Builder(folder / "work", report, notes, bool(config.get("dedupe")), spec.sample(config))
@@ -106,7 +106,9 @@ def run(config: Mapping[str, Any], folder: Path, notes: Notes) -> None:
     spools.forget()
     for left in (folder / "work").glob("*.zst"):
         left.unlink()
-    notes.say(f"{CORPUS}: {corpus.count:,} records in {len(corpus.parts)} files")
+    notes.say(
+        f"{CORPUS}: {corpus.count:,} records, {len(corpus.parts)} Parquet file{'s' * (len(corpus.parts) > 1)}"
+    )
     for drop in said["dropped"]:
         notes.say(f"  dropped {drop['n']:,}: {drop['reason']}")
 
@@ -140,6 +142,10 @@ def _units(found: Mapping[Path, set[int]]) -> list[tuple[str, Files]]:
         units[-1][1].append((str(path), frozenset(pmids)))
         size += path.stat().st_size
     return units
+
+
+def _counted(n: int) -> str:
+    return "1 broken record was" if n == 1 else f"{n:,} broken records were"
 
 
 def _licences(got: list[SourceFile], asked: bool) -> str:

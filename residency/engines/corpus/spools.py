@@ -13,7 +13,7 @@ from typing import Any
 
 from residency.engines.processors.notes import Notes
 from residency.errors import StageFailed
-from residency.files import read_json, write_json
+from residency.files import read_json, sha256_value, write_json
 from residency.processing import EXAMPLES, Report
 from residency.pubmed.blocks import Broken
 from residency.pubmed.corpus import row_of
@@ -41,17 +41,19 @@ class Spools:
         """Read a unit, now or beside others."""
         target = self.folder / f"{self.units:05d}"
         order, self.units = self.units, self.units + 1
-        if read_json(target / "done.json") is not None:
+        key = _key(files, self.filters)
+        before = read_json(target / "done.json")
+        if isinstance(before, dict) and before.get("key") == key:
             self.notes.say(f"{name}: read before")
             return
         self.notes.say(f"reading {name}")
         self.notes.progress(f"reading {name}", force=True)
         if self.threads < 2:
-            spool(files, order, self.filters, target)
+            spool(files, order, self.filters, target, key)
             return
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self.threads, mp_context=get_context("spawn"))
-        self._running.append(self._pool.submit(spool, files, order, self.filters, target))
+        self._running.append(self._pool.submit(spool, files, order, self.filters, target, key))
         while len([f for f in self._running if not f.done()]) > 2 * self.threads:
             self._running.pop(0).result()
 
@@ -86,7 +88,17 @@ class Spools:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def spool(files: Files, order: int, filters: Filters, target: Path) -> dict[str, Any]:
+def _key(files: Files, filters: Filters) -> str:
+    """What a unit is made from, so that one of an earlier attempt is used only for the same."""
+    said = []
+    for path, wanted in files:
+        status = Path(path).stat()
+        meant = None if wanted is None else sorted(wanted)
+        said.append([path, status.st_size, status.st_mtime_ns, meant])
+    return sha256_value([said, asdict(filters)])
+
+
+def spool(files: Files, order: int, filters: Filters, target: Path, key: str) -> dict[str, Any]:
     """Read a unit into sorted runs below `target`; what `done.json` says, which is written last."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -120,6 +132,7 @@ def spool(files: Files, order: int, filters: Filters, target: Path) -> dict[str,
                 value = {"dropped": reason} if reason else row
                 spooled.add(int(pmid), record["version"], order, place, value)
     said = {
+        "key": key,
         "read": report.read,
         "dropped": report.dropped,
         "examples": report.examples,
