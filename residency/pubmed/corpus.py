@@ -223,6 +223,16 @@ class _readable:
             raise StageFailed(f"{self.path} is not whole: {said}", _HINT) from None
 
 
+def need_pyarrow() -> None:
+    """Raise Missing, with what to do, unless pyarrow is installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("pyarrow") is None:
+        raise Missing(
+            "pyarrow is not installed, and a corpus is Parquet", "`make install`, or `pip install pyarrow`"
+        )
+
+
 def open_corpus(folder: Path | str) -> Corpus:
     """The corpus in that folder.
 
@@ -230,6 +240,7 @@ def open_corpus(folder: Path | str) -> Corpus:
         Missing: There is no corpus, or it has no records.
         StageFailed: It is of another version, or a part is gone or cut short.
     """
+    need_pyarrow()
     folder = Path(folder)
     try:
         manifest = read_json(folder / MANIFEST)
@@ -283,6 +294,7 @@ def write_corpus(
     Raises:
         StageFailed: There are no rows, they are not in order, or a value has the wrong type.
     """
+    need_pyarrow()
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{folder.name}.*.part"):

@@ -24,6 +24,7 @@ from residency.errors import EXIT_FAILED, ResidencyError
 from residency.files import write_json
 from residency.paths import cache_dir, mirror_dir
 from residency.pubmed.chunks import Chunking
+from residency.pubmed.corpus import need_pyarrow
 from residency.pubmed.select import Filters
 
 CORPUS, JSONL, REPORT = "corpus", "corpus.jsonl", "report.json"
@@ -61,6 +62,7 @@ def _failed(folder: Path, notes: Notes, message: str, hint: str | None, code: in
 def run(config: Mapping[str, Any], folder: Path, notes: Notes) -> None:
     """Fetch, read, put in order, write."""
     began = time.monotonic()
+    need_pyarrow()
     base, cache, mirror = Path(config["recipe_folder"]), cache_dir(), mirror_dir()
     how = Chunking.of(config.get("jsonl"))
     if how is not None:
@@ -118,12 +120,14 @@ def _read_files(
 ) -> list[SourceFile]:
     """Read every file of the sources as it comes."""
     got: list[SourceFile] = []
+    sources = config.get("sources") or {}
+    spools.expected = sum(len(spec.expand(str(value["url"]))) for value in sources.values())
 
     def tell(text: str) -> None:
         notes.say(text)
         notes.progress(text, force=True)
 
-    for one in files(config.get("sources") or {}, cache=cache, mirror=mirror, base=base, tell=tell):
+    for one in files(sources, cache=cache, mirror=mirror, base=base, tell=tell):
         checked = "md5 as stated" if one.md5 else f"sha256 {one.sha256}"
         notes.say(f"{one.source}: {one.path.name}, {one.bytes / 1e6:.1f} MB from the {one.origin}, {checked}")
         spools.add(one.path.name, [(str(one.path), None)])

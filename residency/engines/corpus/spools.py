@@ -34,6 +34,8 @@ class Spools:
     notes: Notes
     threads: int = 1
     units: int = 0
+    expected: int = 0
+    """How many units there will be, as far as is known; an archive may hold more."""
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
     _running: list[Future[dict[str, Any]]] = field(default_factory=list, init=False)
 
@@ -47,7 +49,8 @@ class Spools:
             self.notes.say(f"{name}: read before")
             return
         self.notes.say(f"reading {name}")
-        self.notes.progress(f"reading {name}", force=True)
+        of = f" ({order + 1} of {self.expected})" if order < self.expected > 1 else ""
+        self.notes.progress(f"reading {name}{of}", force=True)
         if self.threads < 2:
             spool(files, order, self.filters, target, key)
             return
