@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from residency.errors import Missing, RecipeInvalid
+from residency.paths import mirror_dir
 
 Count = Callable[[str], int]
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9(\"'])|\n")
+
+_NAME_ONE = "name a folder with tokenizer.json, or count words (`words: 200`)"
 
 
 def contents(title: str, text: str) -> str:
@@ -49,20 +52,21 @@ def tokens_of(tokenizer: str) -> Count:
         fast.no_truncation()
         fast.no_padding()
         return lambda text: len(fast.encode(text, add_special_tokens=False).ids)
+    if tokenizer.startswith(("/", "./", "../", "~")) or path.is_dir():
+        raise Missing(f"{tokenizer} holds no tokenizer.json", _NAME_ONE)
     try:
         from transformers import AutoTokenizer
 
-        slow = AutoTokenizer.from_pretrained(tokenizer)
+        # With a mirror nothing is fetched from the network.
+        slow = AutoTokenizer.from_pretrained(tokenizer, local_files_only=mirror_dir() is not None)
     except ImportError:
         raise Missing(
             "transformers is not installed, and a tokenizer by name needs it",
             "`make install`, or name a folder with tokenizer.json",
         ) from None
     except (OSError, ValueError) as error:
-        raise Missing(
-            f"there is no tokenizer {tokenizer}: {str(error).splitlines()[0]}",
-            "name a folder with tokenizer.json, or count words (`words: 200`)",
-        ) from None
+        said = str(error).splitlines()[0]
+        raise Missing(f"there is no tokenizer {tokenizer}: {said}", _NAME_ONE) from None
     return lambda text: len(slow.encode(text, add_special_tokens=False))
 
 

@@ -80,7 +80,8 @@ def test_the_key_is_sent_and_shown_nowhere(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("NCBI_API_KEY", key)
     said: list[str] = []
     server = Faulty(generated(3), per_second=0)  # each request is one too many
-    with asking(server, tmp_path, tell=said.append) as client, pytest.raises(Missing) as raised:
+    few = Patience(tries=2)
+    with asking(server, tmp_path, tell=said.append, patience=few) as client, pytest.raises(Missing) as raised:
         client.search("asthma")
     assert {asked["api_key"] for _, asked in server.asked} == {key}
     assert key not in str(raised.value) + str(raised.value.hint) + "".join(said) + repr(client)
@@ -88,6 +89,17 @@ def test_the_key_is_sent_and_shown_nowhere(tmp_path: Path, monkeypatch: pytest.M
     for path in tmp_path.rglob("*"):
         assert key not in path.name
         assert not path.is_file() or key not in path.read_text()
+
+
+def test_a_list_of_no_correct_ids_is_an_answer_without_records(tmp_path: Path) -> None:
+    class NoSuchIds(Faulty):
+        def fault(self, program: str, asked: dict[str, str], answer: Answer) -> Answer:
+            said = b'{"error":"ID list is empty! Possibly it has no correct IDs."}'
+            return Answer(said, 400, "application/json")
+
+    with asking(NoSuchIds(generated(1)), tmp_path) as client:
+        assert client.fetch([77])[1] == []
+        assert client.requests == 1
 
 
 def test_with_a_mirror_the_network_is_not_asked() -> None:

@@ -33,7 +33,7 @@ def case(folder: Path, **config: object) -> Case:
 
 
 def test_a_query_becomes_a_corpus_and_a_second_recipe_fetches_nothing(tmp_path: Path) -> None:
-    server = Faulty(generated(200), share=0.2, kinds=("500", "truncated", "error", "fewer", "html"))
+    server = Faulty(generated(200), every=4, kinds=("500", "truncated", "error", "fewer", "html"))
     with serve(server) as url:
         one = case(tmp_path / "one", pubmed=QUERY, jsonl={"words": 40}, filters={"languages": "eng"})
         corpus = one.made(RESIDENCY_EUTILS_URL=url, NCBI_API_KEY=KEY)
