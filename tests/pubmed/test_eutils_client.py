@@ -20,7 +20,7 @@ from residency.pubmed.eutils.client import Client, Patience, Unreachable, no_net
 from residency.pubmed.eutils.limiter import Limiter
 from residency.pubmed.eutils.replies import Refused, Search, Unsound
 from residency.pubmed.eutils.slices import HIGHEST_PMID, Slicer
-from residency.pubmed.eutils.standin import HEAD, TAIL, Records, serve
+from residency.pubmed.eutils.standin import HEAD, TAIL, Answer, Records, serve
 
 QUICK = Patience(read=0.6, whole=5, first_wait=0.01, longest_wait=0.05)
 
