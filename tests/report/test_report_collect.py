@@ -180,3 +180,13 @@ def test_a_note_of_the_size_alone_is_left_to_the_labels() -> None:
 def test_an_answer_that_nobody_judged() -> None:
     assert sample({"id": 3, "correct": None}, 0).correct is None
     assert sample({"correct": 0}, 7).id == "7"
+
+
+def test_a_corpus_has_a_funnel_and_its_files() -> None:
+    from residency.report.collect import read_files, read_funnels
+
+    dropped = [{"reason": "no abstract", "n": 3, "examples": ["7"]}]
+    report = {"records": 5, "read": 8, "kept": 5, "dropped": dropped, "passages": 9}
+    (funnel,) = read_funnels(report)
+    assert (funnel.read, funnel.kept, funnel.dropped) == (8, 5, {"no abstract": 3})
+    assert [(file.name, file.rows) for file in read_files(report)] == [("corpus", 5), ("corpus.jsonl", 9)]
