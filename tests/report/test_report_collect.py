@@ -9,7 +9,7 @@ import pytest
 from make_run import make_run
 
 from residency.errors import Missing
-from residency.report.collect import collect, read_funnels
+from residency.report.collect import collect, read_files, read_funnels
 from residency.report.html import page
 from residency.report.scores import sample, score
 from residency.run import procs
@@ -183,8 +183,6 @@ def test_an_answer_that_nobody_judged() -> None:
 
 
 def test_a_corpus_has_a_funnel_and_its_files() -> None:
-    from residency.report.collect import read_files, read_funnels
-
     dropped = [{"reason": "no abstract", "n": 3, "examples": ["7"]}]
     report = {"records": 5, "read": 8, "kept": 5, "dropped": dropped, "passages": 9}
     (funnel,) = read_funnels(report)
