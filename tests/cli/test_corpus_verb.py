@@ -132,3 +132,25 @@ def test_a_run_and_its_corpus(tmp_path: Path) -> None:
     assert "reused" in launch(str(tmp_path / "small.yaml"), "--plain")
     assert "12 records in" in launch("corpus", "stats", "--corpus", "small")
     assert "On asthma 30" in launch("corpus", "show", "30")
+
+
+@pytest.mark.slow
+def test_the_shipped_recipes_run_small_on_real_records(tmp_path: Path) -> None:
+    env = {
+        **{k: v for k, v in os.environ.items() if k != "RESIDENCY_MIRROR"},
+        "RESIDENCY_RUNS": str(tmp_path),
+    }
+    for name, records, passages in (("pubmed_query", 35, 47), ("pubmed_baseline", 33_272, 49_254)):
+        done = subprocess.run(
+            [sys.executable, "launch.py", f"recipes/corpus/{name}.yaml", "--profile", "smoke", "--plain"],
+            cwd=PROJECT,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == EXIT_DONE, done.stdout + done.stderr
+        outputs = tmp_path / name.replace("_", "-") / "latest" / "stages" / "corpus" / "outputs"
+        report = json.loads((outputs / "report.json").read_text())
+        assert (report["records"], report["passages"]) == (records, passages)
+        assert report["read"] == report["kept"] + sum(drop["n"] for drop in report["dropped"])

@@ -68,6 +68,19 @@ def test_a_server_that_never_answers_is_said_and_what_to_do(tmp_path: Path) -> N
     assert "what has arrived is kept" in str(raised.value.hint)
 
 
+def test_a_server_that_asks_for_an_hour_is_left_alone(tmp_path: Path) -> None:
+    class Busy(Faulty):
+        def fault(self, program: str, asked: dict[str, str], answer: Answer) -> Answer:
+            return Answer(b"", 503, headers={"Retry-After": "3600"})
+
+    with (
+        asking(Busy(generated(1)), tmp_path) as client,
+        pytest.raises(Missing, match="left alone for 3600 s"),
+    ):
+        client.search("asthma")
+    assert client.requests == 1
+
+
 def test_a_query_that_is_refused_is_asked_once(tmp_path: Path) -> None:
     server = Faulty(generated(3))
     with asking(server, tmp_path) as client, pytest.raises(Missing, match="Empty term"):

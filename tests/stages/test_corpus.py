@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import resource
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -205,6 +208,27 @@ def test_an_md5_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     write(mirror / HOST / "b" / "p26n0002.xml.gz", record(9), md5="not one")
     assert one.run(RESIDENCY_MIRROR=str(mirror)).returncode == EXIT_MISSING
     assert "holds no MD5" in one.error()
+
+
+def test_files_over_http_must_have_their_md5(tmp_path: Path) -> None:
+    folder = tmp_path / "www"
+    for n in range(1, 4):
+        write(folder / f"p{n:04d}.xml.gz", record(n))
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/p{{0001..0003}}.xml.gz"
+        one = case(tmp_path / "one", sources={"year": {"url": url}})
+        assert one.made().pmids() == [1, 2, 3]
+        (folder / "p0002.xml.gz.md5").unlink()
+        other = Case(one.config, tmp_path / "two", tmp_path / "another cache")
+        done = other.run()
+        assert done.returncode == EXIT_MISSING
+        assert "p0002.xml.gz.md5 could not be fetched: the server answered 404" in other.error()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_broken_record_is_passed_over_counted_and_placed(tmp_path: Path) -> None:

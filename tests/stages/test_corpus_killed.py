@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "pubmed"))
 from eutils_server import NAMES, Faulty, generated
 
 from residency.pubmed.corpus import open_corpus
+from residency.pubmed.eutils import replies
 from residency.pubmed.eutils.standin import serve
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -30,10 +31,11 @@ dedupe: true
 
 
 def safe(cache: Path) -> set[int]:
-    """The PMIDs that the store has, as its index says."""
-    (path,) = cache.glob("eutils/*/index.sqlite")
-    with sqlite3.connect(path, timeout=30) as db:
-        return {row[0] for row in db.execute("SELECT pmid FROM records")}
+    """The PMIDs of all answers that are whole on the disk, indexed or not."""
+    found: set[int] = set()
+    for path in cache.glob("eutils/*/batches/*/*.xml.gz"):
+        found.update(replies.pmids(gzip.decompress(path.read_bytes())))
+    return found
 
 
 @pytest.mark.slow
