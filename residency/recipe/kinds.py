@@ -19,6 +19,8 @@ BY_BLOCK = {
     "tasks": "evaluate",
     "sources": "data",
     "datasets": "data",
+    "encoder": "index",
+    "bm25": "index",
 }
 """A key that shows which kind was meant, when `kind:` is missing."""
 
