@@ -23,6 +23,8 @@ BY_BLOCK = {
     "sources": "data",
     "datasets": "data",
     "retriever": "serve",
+    "encoder": "index",
+    "bm25": "index",
 }
 """A key that shows which kind was meant, when `kind:` is missing."""
 
