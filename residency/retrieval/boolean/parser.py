@@ -81,7 +81,9 @@ class _Parser:
                 self.at += 1
             elif token.sort == "tag":
                 raise self.reject(
-                    f"[{token.text}] stands after no term", token.start, "a field tag follows its term"
+                    f"[{_short(token.text)}] stands after no term",
+                    token.start,
+                    "a field tag follows its term",
                 )
             elif token.sort == "colon":
                 self.warnings.append("a colon that is no range was ignored")
@@ -130,9 +132,9 @@ class _Parser:
         if found is None:
             if not name:
                 raise self.reject("the field tag is empty", token.start)
-            near = closest(name.lower(), TAGS)
+            near = closest(name.lower(), TAGS) if len(name) < 50 else []
             hint = f"did you mean [{near[0]}]?" if near else "for example [tiab], [mh], [pt], [dp], [au]"
-            raise self.reject(f"there is no search field [{name}]", token.start, hint)
+            raise self.reject(f"there is no search field [{_short(name)}]", token.start, hint)
         noexp, distance = False, None
         for part in more:
             if part.lower().replace(" ", "") == "noexp":
@@ -141,7 +143,7 @@ class _Parser:
                 distance = self.distance(part[1:].strip(), found, token)
             elif not part.startswith("__"):  # PubMed's own marks: [Journal:__jrid6653]
                 raise self.reject(
-                    f"`:{part}` is nothing that [{name}] takes",
+                    f"`:{_short(part)}` is nothing that [{name}] takes",
                     token.start,
                     "[mh:noexp] is without the more specific headings, [tiab:~3] within 3 words",
                 )
@@ -153,7 +155,7 @@ class _Parser:
                 f"proximity is not available in [{found.name}]", token.start, "it is in [ti], [tiab] and [ad]"
             )
         if not (text.isascii() and text.isdecimal() and int(text[:9]) <= WIDEST):
-            raise self.reject(f"`~{text}` is no distance: a number from 0 to {WIDEST}", token.start)
+            raise self.reject(f"`~{_short(text)}` is no distance: a number from 0 to {WIDEST}", token.start)
         return int(text)
 
     def range(self) -> Range | None:
@@ -204,9 +206,7 @@ class _Parser:
             return self.tagged(taken, self.tag(after))
         if first.sort == "quote":
             return Term(first.text, True, None, first.start, first.end)
-        return Words(
-            tuple(t.text for t in taken), tuple(t.start for t in taken), first.start, taken[-1].end
-        )
+        return Words(tuple(t.text for t in taken), tuple(t.start for t in taken), first.start, taken[-1].end)
 
     def starts_range(self) -> bool:
         """Whether a range starts here; looks only, takes nothing."""
@@ -223,10 +223,14 @@ class _Parser:
             raise self.reject(
                 "the words of a proximity search stand in quotation marks",
                 taken[0].start,
-                f'"{" ".join(t.text for t in taken)}"[{tag.token.text}]',
+                f'"{_short(" ".join(t.text for t in taken))}"[{tag.token.text}]',
             )
         text = " ".join(t.text for t in taken)
         return Term(text, quoted, tag.field, taken[0].start, tag.token.end, tag.noexp, tag.near)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def parse(query: str) -> tuple[Node, tuple[str, ...]]:
