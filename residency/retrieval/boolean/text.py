@@ -30,7 +30,7 @@ def fold(text: str) -> str:
     """Lower case, without accents: `Ménière` is `meniere`."""
     if text.isascii():
         return text.lower()
-    # Lower case on both sides: some letters decompose into capitals, others have a lower case that decomposes.
+    # Lower case on both sides: some letters decompose into capitals, some capitals into several letters.
     parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold())
     return "".join(c for c in parts if not unicodedata.combining(c))
 

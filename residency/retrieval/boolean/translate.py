@@ -75,6 +75,7 @@ class Translator:
         return Steps(first, rest)
 
     def reject(self, reason: str, position: int, hint: str | None = None) -> QueryRejected:
+        """The error for this query."""
         return QueryRejected(reason, position, self.query, hint)
 
     def warn(self, text: str, position: int) -> None:
@@ -303,14 +304,15 @@ class Translator:
                     raise self.reject(f"`{_short(text)}` is no PMID", start)
             first, last = min(int(low), _LARGEST), min(int(high), _LARGEST)
             return PmidRange(first, last, f"{first}:{last}[UID]")
-        begin, end = dates.span(low), dates.span(high)
-        for text, found in ((low, begin), (high, end)):
+        spans = []
+        for text in (low, high):
+            found = dates.span(text)
             if found is None:
                 hint = "YYYY, YYYY/MM or YYYY/MM/DD; 3000 stands for the end of time"
                 raise self.reject(f"`{_short(text)}` is no date", start, hint)
-        assert begin is not None and end is not None
+            spans.append(found)
         self._stand_in(at)
-        return days_between(begin[0], end[1])
+        return days_between(spans[0][0], spans[1][1])
 
     def _stand_in(self, at: Field) -> None:
         if at.role:
