@@ -15,7 +15,8 @@ import copy
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +30,9 @@ ROOTS = ("PubmedArticleSet", "PubmedBookArticleSet")
 RECORDS = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation")
 _FETCH_ANEW = "delete it and run again to fetch it anew"
 _END = b"</PubmedArticle>"
+_ROOT_END = b"</PubmedArticleSet>"
+_START = re.compile(rb"<PubmedArticle[\s>]")
+_PMID = re.compile(rb"<PMID[^>]*>\s*(\d+)")
 _GZIP = b"\x1f\x8b"
 _ROOT = re.compile(
     rb"\A\s*(?:<\?xml[^>]*\?>\s*)?(?:<!DOCTYPE[^\[\]>]*>\s*)?(<PubmedArticleSet[^>/]*>)", re.DOTALL
@@ -60,11 +64,25 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def trees(path: Path) -> Iterator[Any]:
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A record that is no well-formed XML."""
+
+    path: Path
+    offset: int
+    """The byte at which it begins, in the file as it is without gzip."""
+    pmid: str
+    """As far as it can be made out, or ""."""
+    reason: str
+
+
+def trees(path: Path, broken: Callable[[Broken], None] | None = None) -> Iterator[Any]:
     """Elements whose children are the file's records, a few at a time, in their order.
 
     Args:
         path: A file of PubMed XML, gzipped or not.
+        broken: Is told of a record that is not well-formed, and the others are given; without
+            it such a record is an error. A file that is cut short is always one.
 
     Raises:
         Missing: There is no such file.
@@ -75,50 +93,115 @@ def trees(path: Path) -> Iterator[Any]:
             zipped = raw.read(2) == _GZIP
             raw.seek(0)
             stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
-            yield from _trees(path, stream)
+            yield from _trees(path, stream, broken)
     except FileNotFoundError:
         raise Missing(f"{path} is not there") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise StageFailed(f"{path} is cut short or damaged: {error}", _FETCH_ANEW) from None
 
 
-def _trees(path: Path, stream: IO[bytes]) -> Iterator[Any]:
+def _trees(path: Path, stream: IO[bytes], broken: Callable[[Broken], None] | None) -> Iterator[Any]:
     """The trees of one open file: by blocks, or else by events."""
     done = 0
-    parser = etree.XMLParser(collect_ids=False, remove_blank_text=True, **_OPTIONS)
+    at = None  # where the first block that cannot be parsed begins
+    parser = _parser()
     try:
-        for block in _blocks(stream):
-            tree = etree.fromstring(block, parser)
+        for offset, start, block, end in _blocks(stream):
+            at = offset
+            tree = etree.fromstring(b"".join((start, block, end)), parser)
             yield tree
             done += len(tree)
-    except (etree.XMLSyntaxError, _OtherLayout):
-        # From the start again, without what was given already.
+    except (etree.XMLSyntaxError, _OtherLayout) as error:
         stream.seek(0)
-        yield from _events(path, stream, done)
+        if broken is None or at is None or isinstance(error, _OtherLayout) or _well_formed(stream):
+            # From the start again, without what was given already.
+            stream.seek(0)
+            yield from _events(path, stream, done)
+        else:
+            stream.seek(0)
+            yield from _salvaged(path, stream, at, broken)
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(collect_ids=False, remove_blank_text=True, **_OPTIONS)
+
+
+def _well_formed(stream: IO[bytes]) -> bool:
+    """Whether the whole of it is."""
+    try:
+        for _, element in etree.iterparse(stream, events=("end",), tag=RECORDS, **_OPTIONS):
+            element.clear()
+            while element.getprevious() is not None:
+                del element.getparent()[0]
+    except etree.XMLSyntaxError:
+        return False
+    return True
+
+
+def _salvaged(path: Path, stream: IO[bytes], first: int, broken: Callable[[Broken], None]) -> Iterator[Any]:
+    """The trees from the block at `first` on; where one cannot be parsed, each record by itself."""
+    parser = _parser()
+    for offset, start, block, end in _blocks(stream):
+        if not end and _ROOT_END not in block:
+            raise StageFailed(f"{path} is cut short: it does not end in {_ROOT_END.decode()}", _FETCH_ANEW)
+        if offset < first:
+            continue
+        try:
+            yield etree.fromstring(b"".join((start, block, end)), parser)
+        except etree.XMLSyntaxError:
+            for at, record in _single(block if end else block.rpartition(_ROOT_END)[0]):
+                try:
+                    yield etree.fromstring(b"".join((start, record, _ROOT_END)), parser)
+                except etree.XMLSyntaxError as error:
+                    pmid = _PMID.search(record)
+                    broken(
+                        Broken(path, offset + at, pmid[1].decode() if pmid else "", error.msg or "not XML")
+                    )
+
+
+def _single(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """(offset, bytes) of each record in a block: from a start tag to its end tag, or to the next start.
+
+    What stands between two records (books, deletions) counts as one.
+    """
+    starts = [match.start() for match in _START.finditer(block)]
+    for begin, stop in zip([0, *starts], [*starts, len(block)], strict=True):
+        piece = block[begin:stop]
+        cut = piece.find(_END)
+        cut = cut + len(_END) if cut >= 0 else len(piece)
+        for at, part in ((begin, piece[:cut]), (begin + cut, piece[cut:])):
+            text = part.lstrip()
+            if text:
+                yield at + len(part) - len(text), text
 
 
 class _OtherLayout(Exception):
     """The file is not laid out as the blocks need it."""
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
-    """Well-formed documents of whole records."""
+def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+    """(offset, head, whole records, end): the last three together are a well-formed document.
+
+    The end is empty for the last block, which has its own.
+    """
     head = stream.read(BLOCK)
     root = _ROOT.match(head)
     if root is None or _ENCODING.match(head):
         raise _OtherLayout
     start = _DOCTYPE + root.group(1)
-    pending, searched = head[root.end() :], 0
+    offset = root.end()
+    pending, searched = head[offset:], 0
     while True:
         cut = pending.rfind(_END, searched)
         if cut >= 0:
             cut += len(_END)
-            yield b"".join((start, pending[:cut], b"</PubmedArticleSet>"))
+            yield offset, start, pending[:cut], _ROOT_END
             pending = pending[cut:]
+            offset += cut
         more = stream.read(BLOCK)
         if not more:
             # What follows the last record holds DeleteCitation and the root's end tag.
-            yield start + pending
+            yield offset, start, pending, b""
             return
         # The tag may lie across two reads.
         searched = max(0, len(pending) - len(_END))

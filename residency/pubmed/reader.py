@@ -9,11 +9,11 @@ always come later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from residency.pubmed.blocks import trees
+from residency.pubmed.blocks import Broken, trees
 
 MONTHS = {
     name: f"{number:02d}"
@@ -23,7 +23,9 @@ MONTHS = {
 }
 
 
-def records(path: Path) -> Iterator[dict[str, Any]]:
+def records(
+    path: Path, *, names: bool = False, broken: Callable[[Broken], None] | None = None
+) -> Iterator[dict[str, Any]]:
     """Every record of the file, as a dictionary of plain values.
 
     A citation has `pmid` (str), `version` (int), `status` and `owner` (MEDLINE, NLM: only
@@ -37,19 +39,28 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
     A deletion is {"pmid", "version", "deleted": True}. A book entry is {"pmid", "book": True}.
 
+    Args:
+        path: A file of PubMed XML, gzipped or not.
+        names: Give `author_names` too ([str], as PubMed writes them: `Smith JA`, `Jones B Jr`,
+            groups by their name).
+        broken: Is told of a record that is no well-formed XML, and the others are given; without
+            it such a record is an error.
+
     Raises:
         Missing: There is no such file.
         StageFailed: The file is cut short, broken, or not PubMed XML.
     """
-    for tree in trees(path):
-        yield from _records(tree)
+    fields = {**_FIELDS, "AuthorList": _author_names} if names else _FIELDS
+    for tree in trees(path, broken):
+        yield from _records(tree, fields)
 
 
-def _records(tree: Any) -> Iterator[dict[str, Any]]:
+def _records(
+    tree: Any, fields: Mapping[str, Callable[[dict[str, Any], Any], None]]
+) -> Iterator[dict[str, Any]]:
     """The records of one tree."""
     row: dict[str, Any] = {}
     own_ids = False
-    fields = _FIELDS
     for element in tree.iter(*_TAGS):
         tag = element.tag
         take = fields.get(tag)
@@ -72,7 +83,7 @@ def _records(tree: Any) -> Iterator[dict[str, Any]]:
                 yield {"pmid": _text(element.find(".//PMID")), "book": True}
             else:  # DeleteCitation, whose PMIDs must not be met again below
                 for pmid in element.iter("PMID"):
-                    yield {"pmid": _text(pmid), "version": int(pmid.get("Version") or 1), "deleted": True}
+                    yield {"pmid": _text(pmid), "version": _version(pmid), "deleted": True}
     if row:
         yield row
 
@@ -128,7 +139,12 @@ def _citation(row: dict[str, Any], element: Any) -> None:
 def _pmid(row: dict[str, Any], element: Any) -> None:
     if not row["pmid"]:  # PMIDs of comments and corrections follow
         row["pmid"] = _text(element)
-        row["version"] = int(element.get("Version") or 1)
+        row["version"] = _version(element)
+
+
+def _version(pmid: Any) -> int:
+    text = pmid.get("Version") or "1"
+    return int(text) if text.isdecimal() else 1
 
 
 def _issn(row: dict[str, Any], element: Any) -> None:
@@ -158,6 +174,22 @@ def _location(row: dict[str, Any], element: Any) -> None:
 
 def _authors(row: dict[str, Any], element: Any) -> None:
     row["authors"] = row["authors"] or len(element)
+
+
+def _author_names(row: dict[str, Any], element: Any) -> None:
+    if row["authors"]:
+        return
+    row["authors"] = len(element)
+    names = row["author_names"] = []
+    for author in element:
+        parts = {e.tag: e.text for e in author}
+        last = parts.get("LastName")
+        if last:
+            initials, suffix = parts.get("Initials"), parts.get("Suffix")
+            name = f"{last} {initials}" if initials else last
+            names.append(f"{name} {suffix}" if suffix else name)
+        elif "CollectiveName" in parts:
+            names.append(_text(author.find("CollectiveName")))
 
 
 def _language(row: dict[str, Any], element: Any) -> None:
