@@ -6,8 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "text", "mesh", "subheading", "type", "author", "journal", "language", "date", "pmid", "doi", "filter", "absent"
-]  # fmt: skip
+    "text",
+    "mesh",
+    "subheading",
+    "type",
+    "author",
+    "journal",
+    "language",
+    "date",
+    "pmid",
+    "doi",
+    "filter",
+    "absent",
+]
 
 TITLE, ABSTRACT, TERMS, OTHER = 1, 2, 4, 8
 """The zones of a record's text: title; abstract; MeSH terms, subheadings and publication types;

@@ -14,9 +14,8 @@ mul Multiple Languages|nor Norwegian|per Persian|pol Polish|por Portuguese|pus P
 rus Russian|san Sanskrit|slo Slovak|slv Slovenian|spa Spanish|srp Serbian|swe Swedish|tha Thai|tur Turkish
 ukr Ukrainian|und Undetermined|urd Urdu|vie Vietnamese|wel Welsh
 """
-CODES: dict[str, str] = {
-    key(name): code for item in _NAMES.replace("\n", "|").split("|") if item for code, name in [item.split(" ", 1)]
-}  # fmt: skip
+_PAIRS = [item.split(" ", 1) for item in _NAMES.replace("\n", "|").split("|") if item]
+CODES: dict[str, str] = {key(name): code for code, name in _PAIRS}
 """Name → code."""
 NAMES = {code: name for name, code in CODES.items()}
 

@@ -90,15 +90,13 @@ def near(slots: Sequence[tuple[Any, int]], distance: int) -> Any:
     for number, (_, times) in enumerate(slots):
         whole &= np.add.reduceat((slot == number).astype(np.int64), first) >= times
     ends = np.append(first[1:], len(places))
-    total = sum(times for _, times in slots)
+    wanted = [times for _, times in slots]
+    total = sum(wanted)
     hits = []
     for begin, end in zip(first[whole].tolist(), ends[whole].tolist(), strict=True):
         # All within reach of each other, or no more places than are asked for: any choice will do.
-        if places[end - 1] - places[begin] <= reach or end - begin == total:
-            hits.append(places[begin])
-        elif _chain(
-            places[begin:end].tolist(), slot[begin:end].tolist(), [times for _, times in slots], reach
-        ):
+        sure = places[end - 1] - places[begin] <= reach or end - begin == total
+        if sure or _chain(places[begin:end].tolist(), slot[begin:end].tolist(), wanted, reach):
             hits.append(places[begin])
     return np.array(hits, dtype=np.int64)
 

@@ -37,7 +37,8 @@ _GROUPS = {
     "microbiology": "virology",
     "organization & administration": "economics|legislation & jurisprudence|standards|supply & distribution"
     "|trends",
-    "pharmacology": "administration & dosage|adverse effects|agonists|antagonists & inhibitors|pharmacokinetics",
+    "pharmacology": "administration & dosage|adverse effects|agonists|antagonists & inhibitors"
+    "|pharmacokinetics",
     "adverse effects": "poisoning|toxicity",
     "physiology": "genetics|growth & development|immunology|metabolism|physiopathology",
     "metabolism": "biosynthesis|blood|cerebrospinal fluid|deficiency|enzymology|pharmacokinetics|urine",
@@ -47,12 +48,8 @@ _GROUPS = {
     "therapy": "diet therapy|drug therapy|nursing|prevention & control|radiotherapy|rehabilitation|surgery",
 }
 
-SHORT: dict[str, str] = {
-    short.lower(): name
-    for item in _ABBREVIATIONS.replace("\n", "|").split("|")
-    if item
-    for short, name in [item.split(" ", 1)]
-}
+_PAIRS = [item.split(" ", 1) for item in _ABBREVIATIONS.replace("\n", "|").split("|") if item]
+SHORT: dict[str, str] = {short.lower(): name for short, name in _PAIRS}
 """Abbreviation → name."""
 NAMES = {key(name): name for name in SHORT.values()}
 """Key → name."""

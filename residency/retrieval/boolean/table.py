@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Table(Sequence[bytes]):
 def pack(strings: Sequence[str]) -> tuple[Any, Any]:
     """The two arrays of a table of strings, which must be sorted by their bytes and differ."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in strings]
-    assert all(a < b for a, b in zip(encoded, encoded[1:], strict=False)), "a table's strings are sorted"
+    assert all(a < b for a, b in pairwise(encoded)), "a table's strings are sorted"
     offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in encoded], out=offsets[1:])
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
