@@ -99,8 +99,8 @@ def map_words(index: Index, units: Sequence[str]) -> Mapped:
         index: Whose names count.
         units: The words as they were written; a hyphenated one is one unit of several words.
     """
-    words = [tuple(patterns(unit)) for unit in units]
     mapped = Mapped()
+    words = [tuple(patterns(unit)) for unit in units]
     at = 0
     while at < len(units):
         if not words[at]:
@@ -110,6 +110,10 @@ def map_words(index: Index, units: Sequence[str]) -> Mapped:
         if combined:
             part, at = combined
             mapped.parts.append(part)
+            continue
+        if "/" in units[at]:  # no subheading: the slash parts words
+            units = [*units[:at], *units[at].replace("/", " ").split(), *units[at + 1 :]]
+            words = [tuple(patterns(unit)) for unit in units]
             continue
         for end in range(min(len(units), at + LONGEST_NAME), at, -1):
             part = _named(index, words[at:end])
