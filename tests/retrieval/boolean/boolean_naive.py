@@ -1,6 +1,7 @@
 """A search as slow and plain as can be: every record is looked at, word by word.
 
-It shares nothing with the engine but the list of stop words, so as not to ask for these alone. A clause is the text of a query and what it should say of a record.
+It shares nothing with the engine but the list of stop words, so as not to ask for these alone. A clause is
+the text of a query and what it should say of a record.
 """
 
 from __future__ import annotations

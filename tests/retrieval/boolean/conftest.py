@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from boolean_naive import SUBTREES, Row, cohen
 
 from residency.retrieval.boolean.build import build
 from residency.retrieval.boolean.local import LocalSearch
-from boolean_naive import SUBTREES, Row, cohen
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from boolean_naive import TOPICS, Clause, Row, heading_clause, other_clause, queries, text_clause
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residency.retrieval.boolean.local import LocalSearch
-from boolean_naive import TOPICS, Clause, Row, heading_clause, other_clause, queries, text_clause
 
 Topic = Callable[[str], tuple[list[Row], LocalSearch]]
 EXAMPLES = 25
