@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("residency.cli.diff", "say what differs between two runs"),
     "report": ("residency.cli.report", "write a run's page"),
     "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),
+    "pubmed": ("residency.cli.pubmed", "search a corpus in PubMed's language, or index it for that"),
     "import": ("residency.cli.import_", "turn an engine's own file into a recipe"),
     "schema": ("residency.cli.schema", "write the JSON Schemas anew, or check that they are current"),
 }

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from residency.errors import Missing, RecipeInvalid
+from residency.errors import RecipeInvalid
 from residency.retrieval.boolean import dates
 from residency.retrieval.boolean.text import fold, key, words
 
@@ -25,14 +24,12 @@ COLUMNS = (
     "journal",
     "journal_abbreviation",
     "date",
-    "medline_date",
     "year",
     "doi",
     "languages",
     "authors",
 )
-BATCH = 2000
-"""Rows of a Parquet file that are in memory at once."""
+"""The columns of a corpus that are searched."""
 _BRACKETS = re.compile(r"\s*[(\[][^)\]]*[)\]]")
 
 
@@ -130,28 +127,6 @@ def journals(journal: str, abbreviation: str) -> set[str]:
         name = key(title)
         found.update((name, name.removeprefix("the ")))
     return found - {""}
-
-
-def corpus(folder: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a corpus folder, file by file.
-
-    Raises:
-        Missing: There is no such folder, or no corpus in it.
-    """
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    files = sorted(folder.glob("part-*.parquet"))
-    if not files:
-        raise Missing(f"{folder} is no corpus: it has no part-*.parquet")
-    for path in files:
-        try:
-            file = ParquetFile(path)
-            columns = [name for name in COLUMNS if name in file.schema_arrow.names]
-            for batch in file.iter_batches(BATCH, columns=columns):
-                yield from batch.to_pylist()
-        except ArrowException as error:
-            raise Missing(f"{path} cannot be read: {error}", "make the corpus again") from None
 
 
 def documents(rows: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
