@@ -36,8 +36,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     made = parser.add_argument_group("index")
     made.add_argument("-o", "--output", type=Path, metavar="DIR", help="where the index goes")
     made.add_argument(
-        "--mesh", type=Path, metavar="FILE", help="MeSH (descYYYY.xml, dYYYY.bin, mtreesYYYY.bin, or tree and name)"
-    )  # fmt: skip
+        "--mesh",
+        type=Path,
+        metavar="FILE",
+        help="MeSH: descYYYY.xml, dYYYY.bin, mtreesYYYY.bin, or lines of tree number, tab, heading",
+    )
     asked = parser.add_argument_group("search")
     asked.add_argument("--index", type=Path, metavar="DIR", help="the index to search")
     asked.add_argument("--live", action="store_true", help="search PubMed itself, through the E-utilities")
@@ -81,9 +84,7 @@ def _index(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     size = sum(facts["bytes"] for facts in manifest["files"].values())
     mesh = manifest["mesh"]
-    trees = (
-        f"{mesh['headings']:,} MeSH headings" if mesh else "no MeSH file: headings include only themselves"
-    )
+    trees = f"{mesh['headings']:,} MeSH headings" if mesh else "no MeSH file, so nothing is exploded"
     print(
         f"{arguments.output}: {manifest['count']:,} records, {manifest['words']:,} words, {trees}, "
         f"{size / 1e6:,.0f} MB, in {time.monotonic() - began:.0f} s"

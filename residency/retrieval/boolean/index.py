@@ -146,7 +146,7 @@ def manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:
     if said is None:
         raise Missing(f"{folder} is no search index: it has no {MANIFEST}", again)
     if not isinstance(said, dict) or said.get("kind") != KIND:
-        raise Missing(f"{folder} is an index of another kind", again)
+        raise Missing(f"{folder} holds something else than a search index", again)
     if said.get("format") != FORMAT:
         raise Missing(f"{folder} has form {said.get('format')}; this version reads form {FORMAT}", again)
     files = said.get("files")

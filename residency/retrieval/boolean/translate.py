@@ -78,11 +78,11 @@ class Translator:
         """The error for this query."""
         return QueryRejected(reason, position, self.query, hint)
 
-    def warn(self, text: str, position: int) -> None:
-        """Say what PubMed would do otherwise than asked; when strict, refuse it."""
+    def pass_over(self, fault: str, instead: str, position: int) -> None:
+        """Say what is wrong and, as PubMed does, go on without it; when strict, refuse it."""
         if self.strict:
-            raise self.reject(text, position)
-        self.warnings.append(text)
+            raise self.reject(fault, position)
+        self.warnings.append(f"{fault}; {instead}")
 
     def _words(self, node: Words) -> Meaning | None:
         parts: list[Meaning] = []
@@ -119,9 +119,8 @@ class Translator:
         found = []
         for word in patterns(text):
             if "*" in word and len(word.partition("*")[0]) < SHORTEST:
-                self.warn(
-                    f"`{word}` has fewer than {SHORTEST} letters before its *, which was ignored", start
-                )
+                fault = f"`{_short(word)}` has fewer than {SHORTEST} letters before its *"
+                self.pass_over(fault, "the * was ignored", start)
                 found += patterns(word.replace("*", " "))
             else:
                 found.append(word)
@@ -175,14 +174,14 @@ class Translator:
         if len(words) > MOST_NEAR:
             raise self.reject(f"a proximity search takes at most {MOST_NEAR} words", term.start)
         if any("*" in word for word in words):
-            self.warn("the distance of a proximity search with a * was ignored", term.start)
+            self.pass_over("a proximity search takes no *", "its distance was ignored", term.start)
         elif len(words) < 2:
-            self.warn("a proximity search needs two words; its distance was ignored", term.start)
+            self.pass_over("a proximity search needs two words", "its distance was ignored", term.start)
         else:
             return True
         return False
 
-    def _not_found(self, text: str, at: Field, quoted: bool = True) -> Nothing:
+    def _not_found(self, text: str, at: Field) -> Nothing:
         self.warnings.append(f"not found in [{at.name}]: {_short(text)}")
         words = " ".join(patterns(text))
         return Nothing(f'"{words}"[{at.name}]')
