@@ -1,7 +1,7 @@
 """A corpus's rows as this index takes them.
 
-A row is one of a corpus (`part-*.parquet`) or a record of `residency.pubmed.reader`; fields that are not
-there are empty.
+A row is one of a corpus (`residency.pubmed.corpus`) or a record of `residency.pubmed.reader` (with
+`names=True`, else there are no authors to search); fields that are not there are empty.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def document(row: Mapping[str, Any]) -> Document:
         pmid = int(row["pmid"])
     except (KeyError, TypeError, ValueError):
         raise RecipeInvalid(f"a row without a PMID: {str(dict(row))[:200]}") from None
-    journal, authors = row.get("journal"), row.get("authors")
+    journal, authors = row.get("journal"), row.get("author_names") or row.get("authors")
     title, abbreviation = (
         (journal.get("title"), journal.get("abbreviation"))
         if isinstance(journal, Mapping)
