@@ -20,7 +20,7 @@ Topic = Callable[[str], tuple[list[Row], LocalSearch]]
 
 
 def bm25(rows: list[Row], terms: list[str]) -> dict[str, float]:
-    """The scores by the formula, a record and a word at a time; a `*` word is the sum of what it stands for."""
+    """The scores by the formula, a record and a word at a time; a `*` word is a sum of words."""
     texts = [[*words(row["title"]), *words(row["abstract"])] for row in rows]
     mean = sum(map(len, texts)) / len(texts)
     scores = [0.0] * len(rows)
@@ -84,18 +84,20 @@ def test_date_order(topic: Topic) -> None:
 
 
 DRUGS = {
-    "ACEInhibitors": "ace inhibitor*|angiotensin converting enzyme inhibitor*|captopril|enalapril|lisinopril|ramipril"
-    "|benazepril|fosinopril|quinapril|trandolapril|moexipril|perindopril",
+    "ACEInhibitors": "ace inhibitor*|angiotensin converting enzyme inhibitor*|captopril|enalapril|lisinopril"
+    "|ramipril|benazepril|fosinopril|quinapril|trandolapril|moexipril|perindopril",
     "ADHD": "attention deficit|adhd|hyperactiv*",
     "Antihistamines": "antihistamin*|cetirizine|loratadine|fexofenadine|desloratadine",
     "AtypicalAntipsychotics": "antipsychotic*|olanzapine|risperidone|clozapine|quetiapine|ziprasidone",
-    "CalciumChannelBlockers": "calcium channel block*|calcium antagonist*|amlodipine|nifedipine|diltiazem|verapamil"
-    "|felodipine|nicardipine|isradipine|nisoldipine|bepridil",
+    "CalciumChannelBlockers": "calcium channel block*|calcium antagonist*|amlodipine|nifedipine|diltiazem"
+    "|verapamil|felodipine|nicardipine|isradipine|nisoldipine|bepridil",
     "NSAIDS": "nsaid*|anti-inflammatory|celecoxib|rofecoxib|diclofenac|ibuprofen|naproxen",
     "OralHypoglycemics": "sulfonylurea*|glyburide|glibenclamide|glipizide|glimepiride|metformin|repaglinide"
     "|nateglinide|gliclazide|chlorpropamide|tolbutamide",
-    "ProtonPumpInhibitors": "proton pump inhibitor*|omeprazole|lansoprazole|pantoprazole|rabeprazole|esomeprazole",
-    "Triptans": "triptan*|sumatriptan|rizatriptan|zolmitriptan|naratriptan|eletriptan|almotriptan|frovatriptan",
+    "ProtonPumpInhibitors": "proton pump inhibitor*|omeprazole|lansoprazole|pantoprazole|rabeprazole"
+    "|esomeprazole",
+    "Triptans": "triptan*|sumatriptan|rizatriptan|zolmitriptan|naratriptan|eletriptan|almotriptan"
+    "|frovatriptan",
 }
 QUERIES = {
     name: f"({' OR '.join(f'{term}[tiab]' for term in terms.split('|'))})" for name, terms in DRUGS.items()
