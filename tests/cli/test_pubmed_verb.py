@@ -15,24 +15,15 @@ from residency.retrieval.boolean.build import build
 @pytest.fixture
 def index(tmp_path: Path) -> str:
     rows = [
-        {
-            "pmid": n,
-            "title": f"Asthma care {n}",
-            "abstract": "A randomised trial." * (n % 2),
-            "date": f"20{n:02d}",
-        }
-        for n in range(1, 31)
+        {"pmid": n, "title": f"Asthma care {n}", "abstract": "", "date": f"20{n:02d}"} for n in range(1, 31)
     ]
     build(rows, tmp_path / "index")
     return str(tmp_path / "index")
 
 
 def test_index_and_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [
-        {"pmid": n, "title": "Asthma", "abstract": "", "mesh": [{"name": "Asthma", "qualifiers": []}]}
-        for n in (1, 2)
-    ]
-    write_corpus(rows, tmp_path / "corpus")
+    row = {"title": "Asthma", "abstract": "", "mesh": [{"name": "Asthma", "qualifiers": []}]}
+    write_corpus(({"pmid": n, **row} for n in (1, 2)), tmp_path / "corpus")
     (tmp_path / "trees.txt").write_text("C08.127\tBronchial Diseases\nC08.127.108\tAsthma\n")
     made = ["pubmed", "index", str(tmp_path / "corpus"), "-o", str(tmp_path / "out/index")]
     assert main([*made, "--mesh", str(tmp_path / "trees.txt")]) == 0
