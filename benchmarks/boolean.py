@@ -16,8 +16,8 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from statistics import quantiles
-from typing import Any
+from statistics import median, quantiles
+from typing import Any, NamedTuple
 
 from benchmarks.timing import Result, Unmeasured
 from residency.retrieval.boolean.text import STOPWORDS
@@ -141,19 +141,33 @@ def index() -> Path:
     return folder
 
 
-def answer(folder: Path, asked: Sequence[str]) -> tuple[float, list[float], float]:
-    """Seconds for all queries, for each, and of the processor for all."""
+class Answered(NamedTuple):
+    """How long queries took, in seconds."""
+
+    whole: float
+    each: list[float]
+    busy: list[float]
+    """Of the processor, each."""
+
+
+def answer(folder: Path, asked: Sequence[str]) -> Answered:
+    """Ask all queries, one after the other."""
     from residency.retrieval.boolean.local import LocalSearch
 
     search = LocalSearch.open(folder)
     search.search("warm[tiab] OR up*[tiab]")
-    took = []
-    began, busy = time.perf_counter(), time.process_time()
+    each, busy = [], []
+    began = time.perf_counter()
     for query in asked:
-        start = time.perf_counter()
+        start, start_busy = time.perf_counter(), time.process_time()
         search.search(query, retmax=100)
-        took.append(time.perf_counter() - start)
-    return time.perf_counter() - began, took, time.process_time() - busy
+        busy.append(time.process_time() - start_busy)
+        each.append(time.perf_counter() - start)
+    return Answered(time.perf_counter() - began, each, busy)
+
+
+def _tail(seconds: Sequence[float]) -> str:
+    return f"p99 {quantiles(seconds, n=100)[98] * 1e3:.1f} ms, median {median(seconds) * 1e3:.1f} ms"
 
 
 def _work(folder: Path, asked: Sequence[str], ready: Any, results: Any) -> None:
@@ -165,21 +179,16 @@ def _work(folder: Path, asked: Sequence[str], ready: Any, results: Any) -> None:
 
 
 def throughput() -> Iterator[Result]:
-    """One process, and two at once."""
+    """One process, by the clock and by the processor; and two at once."""
     asked, folder = queries(), index()
-    seconds, took, busy = answer(folder, asked)
-    note = (
-        f"p99 {quantiles(took, n=100)[98] * 1e3:.1f} ms, median {sorted(took)[len(took) // 2] * 1e3:.1f} ms"
-    )
+    one = answer(folder, asked)
+    each = {"unit": "queries/s", "more_is_better": True}
+    yield Result("Boolean search, one process", len(asked) / one.whole, note=_tail(one.each), **each)
     yield Result(
-        "Boolean search, one process", len(asked) / seconds, "queries/s", more_is_better=True, note=note
-    )
-    yield Result(
-        "Boolean search, a second of one core",
-        len(asked) / busy,
-        "queries/s",
-        more_is_better=True,
-        note="by processor time, so without what else the machine does",
+        "Boolean search, a core's second",
+        len(asked) / sum(one.busy),
+        note=f"{_tail(one.busy)}: of processor time, whatever else the machine does",
+        **each,
     )
     context = multiprocessing.get_context("spawn")
     ready, results = context.Barrier(2), context.Queue()
@@ -191,14 +200,12 @@ def throughput() -> Iterator[Result]:
     parts = [results.get(timeout=600) for _ in workers]
     for worker in workers:
         worker.join()
-    each = [t for _, took, _ in parts for t in took]
     yield Result(
         "Boolean search, two processes",
-        len(asked) / max(seconds for seconds, _, _ in parts),
-        "queries/s",
+        len(asked) / max(part.whole for part in parts),
         goal=GOAL,
-        more_is_better=True,
-        note=f"p99 {quantiles(each, n=100)[98] * 1e3:.1f} ms",
+        note=_tail([seconds for part in parts for seconds in part.each]),
+        **each,
     )
 
 
@@ -214,8 +221,7 @@ def engines() -> Iterator[Result]:
             groups.append([w[:5] + "*" if len(w) > 6 and writer.chance.random() < 0.2 else w for w in words])
         asked.append(groups)
     ours = [" AND ".join(f"({' OR '.join(f'{w}[tiab]' for w in g)})" for g in groups) for groups in asked]
-    seconds, _, _ = answer(index(), ours)
-    mine = len(asked) / seconds
+    mine = len(asked) / answer(index(), ours).whole
     yield Result("words only: this engine", mine, "queries/s", more_is_better=True)
     for name, measure in (("SQLite FTS5", _fts5), ("Tantivy", _tantivy)):
         try:

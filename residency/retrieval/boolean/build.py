@@ -35,7 +35,7 @@ def build(
 ) -> dict[str, Any]:
     """Make the index of a corpus's rows; it takes its place when it is whole. Returns its manifest.
 
-    Needs about 4 KB of memory a record (with abstracts), so a million records need 4 GB.
+    Needs about 12 KB of memory a record (with abstracts), so a million records need 12 GB.
 
     Args:
         rows: Rows of a corpus, or records of `residency.pubmed.reader`. Of a PMID that comes twice the
@@ -138,9 +138,9 @@ def _write(collector: Collector, folder: Path) -> dict[str, Any]:
     save("dates", per_record(collector.dates, np.int32))
 
     vocabulary = sorted(collector.words, key=lambda word: word.encode("utf-8", "surrogatepass"))
-    tokens, places = postings.places(collector, number, vocabulary)
     save_table("words", vocabulary)
-    for name, values in postings.words(tokens, places, len(vocabulary), lengths, k1=K1, b=B).items():
+    arrays = postings.words(collector, number, vocabulary, lengths, folder, k1=K1, b=B)
+    for name, values in arrays.items():
         save(name, values)
     names = postings.names(collector, number)
     postings.explode(names, collector.vocabulary)
@@ -157,7 +157,7 @@ def _write(collector: Collector, folder: Path) -> dict[str, Any]:
         "repeated_pmids": len(pmids) - count,
         "corpus_sha256": collector.digest.hexdigest(),
         "words": len(vocabulary),
-        "places": len(places),
+        "places": int(arrays["words.places.starts"][-1]),
         "mean_length": float(lengths.mean()),
         "bm25": {"k1": K1, "b": B},
         "zone_bits": ZONE_BITS,
