@@ -10,7 +10,7 @@ import re
 from datetime import date, timedelta
 
 _DATE = re.compile(r"\s*(\d{4})(?:[/.-](\d{1,2})(?:[/.-](\d{1,2}))?)?\s*")
-_LAST = re.compile(r'\s*"?\s*last\s+(?:(\d{1,4})\s+)?(day|month|year)s?\s*"?\s*', re.IGNORECASE)
+_LAST = re.compile(r"last\s+(?:(\d{1,4})\s+)?(day|month|year)s?", re.IGNORECASE)
 _MONTHS = {
     name: number
     for number, name in enumerate(
@@ -65,7 +65,7 @@ def span(text: str) -> tuple[int, int] | None:
 
 def last(text: str, today: date) -> tuple[int, int] | None:
     """First and last day of `last 5 years`, `last 30 days`, `last month`; None for anything else."""
-    said = _LAST.fullmatch(text)
+    said = _LAST.fullmatch(text.strip(' "'))
     if not said:
         return None
     count, unit = int(said.group(1) or 1), said.group(2).lower()

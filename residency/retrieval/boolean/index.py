@@ -44,6 +44,10 @@ class Index:
         self._subjects: dict[str, tuple[str, ...]] = {}
         self._patterns: dict[str, tuple[int, ...] | range] = {}
 
+    def __reduce__(self) -> tuple[type[Index], tuple[Path]]:
+        """Another process opens the folder itself."""
+        return Index, (self.folder,)
+
     def _array(self, name: str) -> Any:
         path = self.folder / f"{name}.npy"
         try:
@@ -122,10 +126,15 @@ class Index:
 
 
 def as_regex(pattern: str) -> re.Pattern[str]:
-    """A pattern with `*` as a regular expression; `*` stands for any letters, none too."""
-    return re.compile(
-        "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", pattern))
-    )
+    """A pattern with `*` as a regular expression; `*` stands for any letters, none too.
+
+    Each part between two `*` is taken where it first stands and never looked for again (atomic groups),
+    which finds the same and cannot take forever.
+    """
+    first, *parts = pattern.split("*")
+    middle = "".join(f"(?>.*?{re.escape(part)})" for part in parts[:-1] if part)
+    last = f".*{re.escape(parts[-1])}" if parts else ""
+    return re.compile(f"(?s){re.escape(first)}{middle}{last}")
 
 
 def manifest(folder: Path, *, verify: bool = False) -> dict[str, Any]:

@@ -112,8 +112,10 @@ def map_words(index: Index, units: Sequence[str]) -> Mapped:
             mapped.parts.append(part)
             continue
         if "/" in units[at]:  # no subheading: the slash parts words
-            units = [*units[:at], *units[at].replace("/", " ").split(), *units[at + 1 :]]
-            words = [tuple(patterns(unit)) for unit in units]
+            apart = map_words(index, units[at].replace("/", " ").split())
+            mapped.parts += apart.parts
+            mapped.ignored += apart.ignored
+            at += 1
             continue
         for end in range(min(len(units), at + LONGEST_NAME), at, -1):
             part = _named(index, words[at:end])

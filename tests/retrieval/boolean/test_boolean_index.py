@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from residency.errors import Missing, RecipeInvalid, StageFailed
 from residency.pubmed.corpus import open_corpus, write_corpus
 from residency.pubmed.reader import records
 from residency.retrieval.boolean.build import build
 from residency.retrieval.boolean.documents import COLUMNS, author, document, journals
+from residency.retrieval.boolean.index import as_regex
 from residency.retrieval.boolean.local import LocalSearch
 
 
@@ -231,3 +235,23 @@ def test_threads_share_one_search(folder: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_search_passes_to_another_process(folder: Path) -> None:
+    search = pickle.loads(pickle.dumps(LocalSearch.open(folder, strict=True)))
+    assert search.strict
+    assert search.search("word1[ti]", retmax=0).count == 13
+
+
+@given(st.text("ab*", max_size=12), st.text("ab", max_size=12))
+def test_stars_stand_for_any_letters(pattern: str, word: str) -> None:
+    def stands(pattern: str, word: str) -> bool:
+        if not pattern:
+            return not word
+        if pattern[0] == "*":
+            return any(stands(pattern[1:], word[at:]) for at in range(len(word) + 1))
+        return word[:1] == pattern[0] and stands(pattern[1:], word[1:])
+
+    while "**" in pattern:
+        pattern = pattern.replace("**", "*")
+    assert (as_regex(pattern).fullmatch(word) is not None) == stands(pattern, word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
@@ -165,3 +166,29 @@ def test_a_hard_proximity_search_ends(tmp_path: Path) -> None:
     assert search.search(f'"{" ".join(letters)}"[tiab:~40]').count == 0
     search.search(f'"{" ".join(letters[:9])} w0"[tiab:~1]')
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "migr" + "*a" * 40_000 + "*b[ti]",
+        "aaaa" + "*a" * 30 + "*b[ti]",
+        '"' + " " * 100_000 + 'x"[dp] OR pain',
+        "a/b " * 25_000,
+        "heart/therapy " * 7_000,
+        "2000:x " * 14_000,
+        '"' + "pain " * 20_000 + '"[tiab]',
+        "pain[ti] NOT (" * 99 + "pain" + ")" * 99,
+        "x[" + "y" * 100_000 + "]",
+        "of the " * 14_000 + "pain",
+        '"pain arthritis"[tiab:~1000] OR ' * 3_000 + "pain",
+        "smith j[au] OR " * 6_000 + "pain",
+        "arth*[mh] OR " * 7_000 + "pain",
+    ],
+)
+def test_no_query_takes_forever(query: str, topic: Topic) -> None:
+    _, search = topic("NSAIDS")
+    began = time.process_time()
+    with contextlib.suppress(QueryRejected):
+        search.search(query)
+    assert time.process_time() - began < 20
