@@ -42,6 +42,7 @@ class Index:
         self.subjects = self._table("subjects")
         self.count = len(self.pmids)
         self._subjects: dict[str, tuple[str, ...]] = {}
+        self._goes_on: dict[str, bool] = {}
         self._patterns: dict[str, tuple[int, ...] | range] = {}
 
     def __reduce__(self) -> tuple[type[Index], tuple[Path]]:
@@ -115,6 +116,21 @@ class Index:
                 known = tuple(text[len(wanted) :] for text in self.subjects.texts(first, last))
             if len(self._subjects) < _REMEMBERED:
                 self._subjects[wanted] = known
+        return known
+
+    def goes_on(self, key: str) -> bool:
+        """Whether a heading, a type, a journal or an author has a name of these words and more."""
+        known = self._goes_on.get(key)
+        if known is None:
+            known = any(
+                first < last
+                for first, last in (
+                    *(self.subjects.prefixed(f"{kind}{PART}{key} ") for kind in "mpj"),
+                    self.names.prefixed(f"au{PART}{key} "),
+                )
+            )
+            if len(self._goes_on) < _REMEMBERED:
+                self._goes_on[key] = known
         return known
 
     @cached_property

@@ -117,19 +117,30 @@ def map_words(index: Index, units: Sequence[str]) -> Mapped:
             mapped.ignored += apart.ignored
             at += 1
             continue
-        for end in range(min(len(units), at + LONGEST_NAME), at, -1):
+        for end in range(_reach(index, words, at), at, -1):
             part = _named(index, words[at:end])
             if part is not None:
                 mapped.parts.append(part)
                 at = end
                 break
         else:
-            if len(words[at]) == 1 and words[at][0] in STOPWORDS:
-                mapped.ignored.append(words[at][0])
+            if all(word in STOPWORDS for word in words[at]):
+                mapped.ignored += words[at]
             else:
                 mapped.parts.append(in_all_fields(words[at]))
             at += 1
     return mapped
+
+
+def _reach(index: Index, words: Sequence[tuple[str, ...]], at: int) -> int:
+    """Up to which word a name that begins here can go: as long as some name goes on like that."""
+    end, said = at + 1, " ".join(words[at])
+    while end < min(len(words), at + LONGEST_NAME) and (
+        index.goes_on(said) or any(name.startswith(said + " ") for name in subheadings.NAMES)
+    ):
+        said = " ".join((said, *words[end]))
+        end += 1
+    return end
 
 
 def _with_subheading(index: Index, units: Sequence[str], at: int) -> tuple[Names, int] | None:
@@ -181,6 +192,8 @@ def _named(index: Index, units: Sequence[tuple[str, ...]]) -> Meaning | None:
     parts: list[Leaf | Steps] = list(tagged)
     hyphenated = len(units) == 1 and len(words) > 1
     for said in dict.fromkeys((*(tuple(key(name).split()) for name in others), tuple(words))):
+        if all(word in STOPWORDS for word in said):
+            continue
         # As PubMed: no search for the single words where one is a number or a letter.
         apart = len(said) > 1 and not hyphenated and not any(len(w) == 1 or w.isdecimal() for w in said)
         single = [in_all_fields([word], quiet=True) for word in said if word not in STOPWORDS]

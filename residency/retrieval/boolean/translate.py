@@ -131,8 +131,10 @@ class Translator:
         if kind == "text":
             return self._text(term, term.field or ALL)
         assert term.field is not None
-        if term.text.strip(' "') == "":
-            self.warnings.append(f"an empty term was ignored: [{term.field.name}]")
+        if not patterns(term.text):
+            self.warnings.append(
+                f"a term without letters was ignored: {_short(term.text)}[{term.field.name}]"
+            )
             return None
         if kind == "absent":
             return self._absent(term.field, term.text)
@@ -236,8 +238,6 @@ class Translator:
             text = " ".join(self._patterns(term.text, term.start))
             if "*" in text:
                 return Matching(role, text.partition("*")[0], as_regex(text).pattern, f"{text}[{tag}]")
-        if not patterns(term.text):
-            return self._not_found(term.text, term.field)
         return mapping.written_by(term.text.replace("*", " "), role=role, tag=tag, quoted=term.quoted)
 
     def _journal(self, term: Term) -> Meaning:
