@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -40,8 +40,8 @@ def grpo_step() -> Iterator[Result]:
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="rb", dir="/tmp") as made:  # Ray's sockets need a short path
         folder = Path(made)
-        _program(folder, threads, "questions", str(model), str(folder))
-        trl = _program(folder, threads, "trl", str(model), str(folder))["seconds"][1:]
+        program(folder, threads, "questions", str(model), str(folder))
+        trl = program(folder, threads, "trl", str(model), str(folder))["seconds"][1:]
         steps = _verl(model, folder, threads)[1:]
     ours = [step["timing_s/step"] for step in steps]
     parts = ("gen", "old_log_prob", "ref", "update_actor", "update_weights")
@@ -60,7 +60,7 @@ def grpo_step() -> Iterator[Result]:
     )
 
 
-def _program(folder: Path, threads: int, *arguments: str) -> dict[str, Any]:
+def program(folder: Path, threads: int, *arguments: str) -> dict[str, Any]:
     """Run a part of this module in a process of its own; returns what it left in result.json."""
     env = environment(OMP_NUM_THREADS=str(threads), PYTHONPATH=str(PROJECT))
     done = subprocess.run(
@@ -80,6 +80,41 @@ def _program(folder: Path, threads: int, *arguments: str) -> dict[str, Any]:
 
 def _verl(model: Path, folder: Path, threads: int) -> list[dict[str, float]]:
     """Run verl's main program under the CPU profile; returns each step's metrics."""
+    argv, env = verl_by_hand(model, folder, threads)
+    with running(argv, env, folder, folder / "verl.log") as verl:
+        try:
+            code = verl.wait(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Unmeasured(f"verl took longer than {SECONDS} s") from None
+    if code:
+        said = (folder / "verl.log").read_text(errors="replace")
+        raise Unmeasured(f"verl ended with {code}: {said[-800:]}")
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    shutil.rmtree(folder / "ray", ignore_errors=True)
+    return [json.loads(line)["data"] for line in lines]
+
+
+@contextmanager
+def running(argv: list[str], env: dict[str, str], cwd: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A command in a process group of its own, which is killed at the end with all that it started."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            argv, env=env, cwd=cwd, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def verl_by_hand(
+    model: Path, folder: Path, threads: int, steps: int = STEPS
+) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment of verl's own main program, under the CPU profile's settings.
+
+    It reads `questions.parquet` in the folder and logs its steps to `metrics.jsonl` there.
+    """
     profile = hardware.cpu_settings(threads=threads, ranks=1, given={})
     rows = PROMPTS * ROLLOUTS
     settings: dict[str, Any] = {
@@ -102,7 +137,7 @@ def _verl(model: Path, folder: Path, threads: int) -> list[dict[str, float]]:
         "actor_rollout_ref.actor.optim.lr": LEARNING_RATE,
         "reward.custom_reward_function.path": PROJECT / "benchmarks" / "rlvr_reward.py",
         "trainer.logger": "['file']",
-        "trainer.total_training_steps": STEPS,
+        "trainer.total_training_steps": steps,
         "trainer.save_freq": -1,
         "trainer.test_freq": -1,
         "trainer.val_before_train": False,
@@ -119,23 +154,7 @@ def _verl(model: Path, folder: Path, threads: int) -> list[dict[str, float]]:
     )
     argv = [sys.executable, "-m", "verl.trainer.main_ppo", f"hydra.run.dir={folder}/hydra"]
     argv += [f"++{key}={str(v).lower() if isinstance(v, bool) else v}" for key, v in settings.items()]
-    log = folder / "verl.log"
-    with log.open("w") as output:
-        verl = subprocess.Popen(
-            argv, env=env, cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            code = verl.wait(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            raise Unmeasured(f"verl took longer than {SECONDS} s") from None
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(verl.pid, signal.SIGKILL)
-    if code:
-        raise Unmeasured(f"verl ended with {code}: {log.read_text(errors='replace')[-800:]}")
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    shutil.rmtree(folder / "ray", ignore_errors=True)
-    return [json.loads(line)["data"] for line in lines]
+    return argv, env
 
 
 MEASURES = (grpo_step,)

@@ -25,6 +25,7 @@ MODULES = (
     "benchmarks.pubmed_reader",
     "benchmarks.rewards",
     "benchmarks.rlvr",
+    "benchmarks.rlvr_start",
 )
 
 Measure = Callable[[], Iterable[Result]]

@@ -57,8 +57,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
             command(tmp_path / "model.yaml"), cwd=PROJECT, env=env, stdout=said, stderr=said
         )
     deadline = time.monotonic() + 600
-    # A step's row is logged after its checkpoint; killed between the two, it would have none.
-    while not any(row.get("step") for row in rows(stage(runs, "ppo") / "logged" / "1.jsonl")):
+    while not list(stage(runs, "ppo").glob("checkpoints/global_step_*/residency.json")):
         assert launcher.poll() is None, (tmp_path / "first.txt").read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -24,6 +24,7 @@ from residency.engines.verl import (
     finish,
     hardware,
     history,
+    loggers,
     places,
     settings,
     tools,
@@ -117,6 +118,8 @@ class Verl(Engine):
             "RAY_DEDUP_LOGS": "0",
             "TENSORBOARD_DIR": str(job.folder / "tensorboard"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{job.folder / 'mlflow.db'}",
+            "WANDB_DIR": str(job.folder),
+            "SWANLAB_LOG_DIR": str(job.folder / "swanlog"),
         }
         if made.hardware == "cpu":
             env |= hardware.cpu_env(threads=job.threads, ranks=made.ranks)
@@ -185,7 +188,7 @@ class Verl(Engine):
 
 def _given_by_user(name: str, job: Job) -> tuple[str, ...]:
     """Loggers' own places may be set by the user's environment."""
-    return (name,) if name in ("MLFLOW_TRACKING_URI", "TENSORBOARD_DIR") and os.environ.get(name) else ()
+    return (name,) if name in loggers.PLACES and os.environ.get(name) else ()
 
 
 def _expected(job: Job) -> int | None:

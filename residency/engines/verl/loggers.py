@@ -10,6 +10,8 @@ ALWAYS = ("console", "file")
 """`console` is what log.txt holds, `file` is what the live view and metrics.jsonl are read from."""
 KEYS = {"wandb": "WANDB_API_KEY", "swanlab": "SWANLAB_API_KEY"}
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "swanlab": "swanlab", "mlflow": "mlflow"}
+PLACES = ("MLFLOW_TRACKING_URI", "SWANLAB_LOG_DIR", "TENSORBOARD_DIR", "WANDB_DIR")
+"""Variables that say where they write."""
 OFFLINE = {"WANDB_MODE": ("offline", "disabled"), "SWANLAB_MODE": ("local", "offline", "disabled")}
 
 

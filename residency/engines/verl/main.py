@@ -47,20 +47,22 @@ def run(stage: Mapping[str, Any], folder: Path) -> None:
     """
     if stage.get("joins"):
         cluster.reach(stage["joins"])
-    report = read_json(folder / places.DATA / "report.json")
-    if report is None:
-        from residency.engines.verl import prompts
+    with training.child(stage, folder) as verl:
+        report = read_json(folder / places.DATA / "report.json")
+        if report is None:
+            from residency.engines.verl import prompts
 
-        phase(folder, "reading the prompts")
-        report = prompts.write(stage, folder)
-        fits(stage, report)
-    steps = training.expected_steps(stage, report)
-    if not finish.merged(folder, steps):
-        check_rewards(stage, folder)
-        phase(folder, "training")
-        training.train(stage, folder, steps)
-        phase(folder, "writing the model")
-        finish.merge(stage, folder, steps)
+            verl.start()  # it imports meanwhile
+            phase(folder, "reading the prompts")
+            report = prompts.write(stage, folder)
+            fits(stage, report)
+        steps = training.expected_steps(stage, report)
+        if not finish.merged(folder, steps):
+            check_rewards(stage, folder)
+            phase(folder, "training")
+            training.train(stage, folder, steps, verl)
+            phase(folder, "writing the model")
+            finish.merge(stage, folder, steps)
     phase(folder, "done")
 
 

@@ -24,6 +24,8 @@ REWARDS = "rewards.json"
 """The reward's components, as the reward workers read them."""
 ROLLOUTS = "rollouts.jsonl"
 """Sampled rollouts with the components of their rewards."""
+FIGURES = "figures.json"
+"""In a checkpoint: its step's row as verl logs it afterwards."""
 PHASE = "phase.json"
 """What the stage's command is doing."""
 

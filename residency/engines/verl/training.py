@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from residency.engines.verl import checkpoints, cluster, history, places, shm
+from residency.engines.verl import checkpoints, cluster, history, places
+from residency.engines.verl.child import DRIVER, Child
 from residency.errors import StageFailed
-from residency.files import jsonl_rows, write_json, write_text
+from residency.files import jsonl_rows, read_json, write_json, write_text
 
-ARGV = ("-m", "residency.engines.verl.driver.train", "--config-path")
 FAILED = "verl failed"
-LINGER = 5.0
-"""Seconds that Ray's processes may take to end after verl."""
 PASSED = "RESIDENCY_PASSED"
 """Names of the variables that the workers of a joined Ray cluster are given, with commas."""
 ALWAYS_PASSED = (
@@ -53,7 +47,12 @@ def expected_steps(stage: Mapping[str, Any], report: Mapping[str, Any]) -> int:
     return min(total, int(stage["steps"])) if stage.get("steps") else total
 
 
-def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
+def child(stage: Mapping[str, Any], folder: Path) -> Child:
+    """verl's process, not yet started."""
+    return Child(folder, stage["env"])
+
+
+def train(stage: Mapping[str, Any], folder: Path, steps: int, verl: Child) -> None:
     """Run verl to the step `steps`; returns at once when a checkpoint of that step is there.
 
     Raises:
@@ -61,36 +60,34 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
     """
     home = folder / places.CHECKPOINTS
     last = checkpoints.newest(home)
-    if last is not None and last.step >= steps:
-        return
-    attempt = 1 + len(list((folder / places.LOGGED).glob("*.jsonl")))
     (folder / places.LOGGED).mkdir(exist_ok=True)
+    if last is not None:
+        _remember(folder, last)
+        if last.step >= steps:
+            return
+    attempt = 1 + len(history.attempts(folder))
     write_json(folder / places.REWARDS, stage["rewards"])
     first = _first(stage, folder, last)
     _forget(folder / "outputs" / places.ROLLOUTS, last.step if last else -1)
     env = {
-        **os.environ,
-        **stage["env"],
         "VERL_FILE_LOGGER_PATH": str(folder / places.LOGGED / f"{attempt}.jsonl"),
         "RESIDENCY_STAGE": str(folder),
         "RESIDENCY_STEPS": str(steps),
     }
     if stage.get("joins"):
         # Workers of a cluster have its environment, not ours: these they must be given.
-        env |= cluster.authentication(env)
+        env |= cluster.authentication(stage["joins"], {**os.environ, **stage["env"]})
         given = stage["config"].get("env") or {}
         env[PASSED] = ",".join(dict.fromkeys([*stage["env"], *given, *ALWAYS_PASSED]))
-    argv = [
-        sys.executable,
-        *ARGV,
-        str(folder),
+    arguments = [
+        *("--config-path", str(folder)),
         "--config-name",
         Path(places.CONFIG).stem,
         *first,
         *(f"~{name}" for name in stage["removed"]),
     ]
-    print(" ".join(argv), flush=True)
-    code = _run(argv, folder, env)
+    print(" ".join([*DRIVER, *arguments]), flush=True)
+    code = verl.run(arguments, env)
     if code > 0:
         raise StageFailed(FAILED)  # its log says why
     if code < 0:
@@ -115,52 +112,6 @@ def train(stage: Mapping[str, Any], folder: Path, steps: int) -> None:
         )
 
 
-def _run(argv: list[str], folder: Path, env: Mapping[str, str]) -> int:
-    """verl to its end; nothing of Ray's is left on the disk or in shared memory. Returns the exit code.
-
-    Raises:
-        StageFailed: there is no folder for Ray.
-    """
-    ray = places.ray_folder(folder)
-    shutil.rmtree(ray, ignore_errors=True)  # an attempt that was killed may have left it
-    try:
-        ray.mkdir(parents=True)
-    except OSError as error:
-        raise StageFailed(
-            f"Ray's folder {ray} cannot be made: {error.strerror}",
-            "set TMPDIR to a folder that can be written",
-        ) from error
-    before = shm.segments()
-    child: subprocess.Popen[bytes] | None = None
-    stopped = False
-
-    def stop(*_: object) -> None:
-        nonlocal stopped
-        stopped = True
-        if child is not None:
-            child.terminate()
-
-    before_us = signal.signal(signal.SIGTERM, stop)
-    try:
-        if stopped:
-            return -signal.SIGTERM
-        child = subprocess.Popen(argv, cwd=folder, env=env)
-        return child.wait()
-    finally:
-        signal.signal(signal.SIGTERM, before_us)
-        _remove(ray)
-        shm.remove_since(before)
-
-
-def _remove(ray: Path) -> None:
-    """Remove Ray's folder, into which processes that are just ending may still write."""
-    until = time.monotonic() + LINGER
-    shutil.rmtree(ray, ignore_errors=True)
-    while ray.exists() and time.monotonic() < until:
-        time.sleep(0.1)
-        shutil.rmtree(ray, ignore_errors=True)
-
-
 def _first(stage: Mapping[str, Any], folder: Path, last: checkpoints.Checkpoint | None) -> list[str]:
     """What a resumed training is told beside its configuration.
 
@@ -174,6 +125,14 @@ def _first(stage: Mapping[str, Any], folder: Path, last: checkpoints.Checkpoint 
     if every < 1 or last.step % every or history.validated(folder, last.step):
         found.append("trainer.val_before_train=false")
     return found
+
+
+def _remember(folder: Path, last: checkpoints.Checkpoint) -> None:
+    """Log the row of the last checkpoint's step where verl was killed before it could."""
+    kept = read_json(last.path / places.FIGURES)
+    if kept and all(row["step"] != last.step or "step_seconds" not in row for row in history.rows(folder)):
+        attempt = 1 + len(history.attempts(folder))
+        write_text(folder / places.LOGGED / f"{attempt}.jsonl", json.dumps(kept) + "\n")
 
 
 def _forget(rollouts: Path, step: int) -> None:

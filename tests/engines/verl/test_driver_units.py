@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from residency.files import jsonl_rows
+
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch")
 
@@ -112,3 +114,19 @@ class TestRecord:
         assert there == [0, 2]
         assert (found["validation/n"], found["validation/unavailable"]) == (2, 1)
         assert found["validation/total/mean"] == 0.5
+
+    def test_validation_rollouts_have_their_components(self, tmp_path: Path) -> None:
+        infos = {
+            "acc": [1.0, math.nan, None],
+            "reward/format": [1.0, 0.5, None],
+            "reward/judge": [0.5, math.nan, 0.0],
+            "why": ["", "judge: late", None],
+        }
+        record = self.record(tmp_path, per_step=3)
+        record.validation_rollouts(4, ["c?", "b?", "a?"], ["yes", "no", "maybe"], infos)
+        rows = jsonl_rows((tmp_path / "outputs" / "rollouts.jsonl").read_text())
+        assert [(r["answer"], r["reward"], r["components"], r["unavailable"]) for r in rows] == [
+            ("maybe", None, {"format": None, "judge": 0.0}, None),
+            ("no", None, {"format": 0.5, "judge": None}, "judge: late"),
+            ("yes", 1.0, {"format": 1.0, "judge": 0.5}, None),
+        ]

@@ -24,13 +24,21 @@ def test_one_rollout_a_prompt_grouped_by_hops_trains_an_adapter(tmp_path: Path) 
             "actor": {"ppo_mini_batch_size": 8, "optim": {"lr": 0.05}, "use_kl_loss": True},
             "rollout": {"n": 1},
         },
+        "trainer": {"logger": ["console", "tensorboard", "wandb", "swanlab"]},
     }
-    flow = Flow.make(tmp_path / "flow", recipe(model, verl=over, checkpoints={"every": 1}), rows=8)
+    config = recipe(model, verl=over, checkpoints={"every": 1})
+    flow = Flow.make(tmp_path / "flow", config, rows=8, WANDB_MODE="offline")
     process = flow.start()
-    flow.when(process, flow.logged_steps)  # after its checkpoint
+    flow.when(
+        process, lambda: list(flow.folder.glob("runs/store/*/checkpoints/global_step_*/residency.json"))
+    )
     flow.kill_all()
     process.communicate()
-    flow.done()
+    code, said = flow.run()
+    assert code == 0, f"{said}\n{flow.log()[-4000:]}"
+    assert "logging to swanlab is off" in said
+    assert list(flow.stage.glob("tensorboard/**/events.out.tfevents.*"))
+    assert list(flow.stage.glob("wandb/offline-run-*/*.wandb"))
     assert flow.state["resumed_from"] is not None
     assert [row["step"] for row in flow.rows()] == [1, 2]
     for row in flow.rows():

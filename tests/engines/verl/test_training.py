@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from residency.engines.verl import checkpoints, places, training
-from residency.errors import StageFailed
-from residency.files import jsonl_rows
+from residency.engines.verl import checkpoints, history, places, training
+from residency.files import jsonl_rows, write_json
 
 STAGE: dict[str, Any] = {"test_freq": 2, "resume_path": False}
 
@@ -52,6 +46,46 @@ class TestWhatAResumedTrainingIsTold:
         assert found == ["trainer.resume_mode=auto"]
 
 
+class TestAStepThatWasKilledBeforeItWasLogged:
+    def kept(self, folder: Path, step: int) -> checkpoints.Checkpoint:
+        path = folder / f"global_step_{step}"
+        path.mkdir()
+        row = {"step": step, "data": {"rewards/total/mean": 0.7, "timing_s/step": 2.0}}
+        write_json(path / places.FIGURES, row)
+        return checkpoints.Checkpoint(step, path)
+
+    def rows(self, folder: Path) -> list[tuple[int, float | None]]:
+        return [(row["step"], row.get("reward")) for row in history.rows(folder)]
+
+    def test_has_the_row_of_its_checkpoint(self, tmp_path: Path) -> None:
+        logged = tmp_path / places.LOGGED
+        logged.mkdir()
+        first = {"step": 1, "data": {"rewards/total/mean": 0.1, "timing_s/step": 2.0}}
+        (logged / "1.jsonl").write_text(json.dumps(first) + "\n")
+        last = self.kept(tmp_path, 2)
+        for _ in range(2):
+            training._remember(tmp_path, last)
+            assert self.rows(tmp_path) == [(1, 0.1), (2, 0.7)]
+        assert len(history.attempts(tmp_path)) == 2, "once is enough"
+
+    def test_keeps_the_row_that_was_logged(self, tmp_path: Path) -> None:
+        validated(tmp_path, 2)
+        training._remember(tmp_path, self.kept(tmp_path, 2))
+        assert self.rows(tmp_path) == [(2, None)]
+
+    def test_a_validation_alone_is_no_row_of_the_step(self, tmp_path: Path) -> None:
+        (tmp_path / places.LOGGED).mkdir()
+        row = {"step": 2, "data": {"validation/n": 4.0}}
+        (tmp_path / places.LOGGED / "1.jsonl").write_text(json.dumps(row) + "\n")
+        training._remember(tmp_path, self.kept(tmp_path, 2))
+        assert self.rows(tmp_path) == [(2, 0.7)]
+
+    def test_a_checkpoint_of_an_older_version_has_none(self, tmp_path: Path) -> None:
+        (tmp_path / places.LOGGED).mkdir()
+        training._remember(tmp_path, at(2))
+        assert self.rows(tmp_path) == []
+
+
 def test_rollouts_that_will_be_made_again_are_forgotten(tmp_path: Path) -> None:
     path = tmp_path / places.ROLLOUTS
     rows = [{"step": step, "answer": "a\u2028b\nü"} for step in (0, 1, 2, 3)]
@@ -79,36 +113,3 @@ class TestRaysFolder:
         folder = places.ray_folder(tmp_path)
         assert len(str(folder)) < 30
         assert folder.parent == Path("/tmp")
-
-    @pytest.mark.parametrize("end", ["well", "badly"])
-    def test_is_gone_afterwards(self, tmp_path: Path, end: str) -> None:
-        ray = places.ray_folder(tmp_path)
-        (ray / "session_old").mkdir(parents=True)
-        code = f"import os, sys; print(os.listdir({str(ray)!r}), flush=True); sys.exit({int(end == 'badly')})"
-        assert training._run([sys.executable, "-c", code], tmp_path, os.environ) == int(end == "badly")
-        assert not ray.exists()
-
-    def test_cannot_be_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        (tmp_path / "file").touch()
-        monkeypatch.setattr(places, "ray_folder", lambda _: tmp_path / "file" / "ray")
-        with pytest.raises(StageFailed, match="cannot be made: Not a directory"):
-            training._run(["true"], tmp_path, os.environ)
-
-
-def test_a_signal_stops_verl_and_removes_rays_folder(tmp_path: Path) -> None:
-    """As the launcher stops a stage: SIGTERM to each process of it."""
-    ray = places.ray_folder(tmp_path)
-    child = "import pathlib, time; pathlib.Path('up').touch(); time.sleep(60)"
-    code = (
-        "import os, pathlib, sys; from residency.engines.verl import training;"
-        f"sys.exit(abs(training._run([sys.executable, '-c', {child!r}], pathlib.Path.cwd(), os.environ)))"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(training.__file__).parents[3])}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env)
-    until = time.monotonic() + 30
-    while not (tmp_path / "up").exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert ray.is_dir()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == signal.SIGTERM
-    assert not ray.exists()

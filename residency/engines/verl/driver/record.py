@@ -163,33 +163,36 @@ class Record:
 
     def validation(self, step: int, infos: Mapping[str, Sequence[Any]]) -> tuple[dict[str, float], list[int]]:
         """The validation's figures by component, and which samples have a reward."""
-        totals = [float(v) for v in infos.get(TOTAL, infos.get("reward", []))]
+        totals = [_score(v) for v in infos.get(TOTAL, infos.get("reward", []))]
         there = [i for i, value in enumerate(totals) if not math.isnan(value)]
         metrics = {
             "validation/n": float(len(there)),
             "validation/unavailable": float(len(totals) - len(there)),
         }
         metrics |= figures("validation/total", [totals[i] for i in there])
-        for name, column in infos.items():
-            if name.startswith(PREFIX):
-                values = [float(v) for v in column if not math.isnan(float(v))]
-                metrics |= figures(f"validation/{name.removeprefix(PREFIX)}", values)
+        for name, column in _components(infos).items():
+            metrics |= figures(f"validation/{name}", [v for v in column if not math.isnan(v)])
         return metrics, there
 
     def validation_rollouts(
-        self, step: int, inputs: Sequence[str], outputs: Sequence[str], scores: Sequence[float]
+        self, step: int, inputs: Sequence[str], outputs: Sequence[str], infos: Mapping[str, Sequence[Any]]
     ) -> None:
         """Keep the answers to a few of the validation's prompts: the same ones each time."""
+        totals = [_score(v) for v in infos.get(TOTAL, infos.get("reward", []))]
+        components, why = _components(infos), infos.get("why") or [None] * len(inputs)
         order = sorted(range(len(inputs)), key=lambda i: (inputs[i], outputs[i]))  # they come as they end
         for i in order[: int(self._options["per_step"])]:
-            row = {
-                "step": step,
-                "split": "validation",
-                "prompt": inputs[i],
-                "answer": outputs[i],
-                "reward": scores[i],
-            }
-            self._write(row)
+            self._write(
+                {
+                    "step": step,
+                    "split": "validation",
+                    "prompt": inputs[i],
+                    "answer": outputs[i],
+                    "reward": _or_none(totals[i]),
+                    "components": {name: _or_none(column[i]) for name, column in components.items()},
+                    "unavailable": why[i] or None,
+                }
+            )
 
     def _keep(self, step: int, samples: Sequence[Sample]) -> None:
         count = min(int(self._options["per_step"]), len(samples))
@@ -203,7 +206,7 @@ class Record:
                     "prompt": decode(sample.row["prompt"], skip_special_tokens=True),
                     "answer": decode(sample.row["response"], skip_special_tokens=True),
                     "reward": None if sample.unavailable else sample.total,
-                    "components": {n: None if math.isnan(v) else v for n, v in sample.components.items()},
+                    "components": {n: _or_none(v) for n, v in sample.components.items()},
                     "group": sample.group,
                     "unavailable": info.get("why"),
                 }
@@ -212,6 +215,19 @@ class Record:
     def _write(self, row: Mapping[str, Any]) -> None:
         with self._rollouts.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _components(infos: Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
+    """Each component's column of verl's `reward_extra_info`; NaN where a sample has none."""
+    return {n.removeprefix(PREFIX): [_score(v) for v in c] for n, c in infos.items() if n.startswith(PREFIX)}
+
+
+def _score(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _finite(value: Any) -> bool:

@@ -1,8 +1,9 @@
 """verl's main program with a task runner that keeps our records: `python -m …driver.train` takes
-verl's own command line."""
+verl's own command line, or waits for it (`residency.engines.verl.child`)."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -15,6 +16,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 from verl.utils.device import auto_set_device
 
+from residency.engines.verl.child import WAITS
 from residency.engines.verl.training import PASSED
 
 Runner = main_ppo.TaskRunnerV1.__ray_metadata__.modified_class
@@ -68,5 +70,17 @@ def join(config) -> None:
     sys.exit(4)
 
 
+def orders() -> None:
+    """Wait to be told the command line and what is still missing of the environment."""
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(1)  # the stage's command has ended
+    told = json.loads(line)
+    os.environ.update(told["env"])
+    sys.argv[1:] = told["arguments"]
+
+
 if __name__ == "__main__":
+    if os.environ.pop(WAITS, None):
+        orders()
     main()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from residency.engines.verl import checkpoints, places
 from residency.engines.verl.driver import alive, exact, hrpo, reference  # noqa: F401 - hrpo registers
 from residency.engines.verl.driver import batch as current
 from residency.engines.verl.driver.record import Record
+from residency.files import write_json
 
 _advantages = trainer_base.compute_advantage_for_multi_trajectories
 
@@ -61,8 +63,10 @@ class Recorded:
 
     def step(self, metrics, timing_raw):
         """One step, after which the policy's outputs must be numbers."""
+        began = time.perf_counter()
         batch = super().step(metrics, timing_raw)
         self._record.stop_if_diverged(self.global_steps, metrics)
+        self._stepped = (batch, metrics, timing_raw, began)
         return batch
 
     # ---- the order of things
@@ -109,7 +113,8 @@ class Recorded:
         return self._record.samples(data, batch.keys, real, self.tokenizer)
 
     def _val_metrics_update(self, data_sources, sample_uids, reward_extra_infos_dict, sample_turns, *_, **__):
-        """verl's own figures over the samples that have a reward, and ours by component."""
+        """verl's own figures over the samples that have a reward, and ours by component; keep some."""
+        self._record.validation_rollouts(self.global_steps, *self._validated, reward_extra_infos_dict)
         found, there = self._record.validation(self.global_steps, reward_extra_infos_dict)
         infos = {
             name: [column[i] for i in there]
@@ -123,8 +128,8 @@ class Recorded:
         return found
 
     def _maybe_log_val_generations(self, inputs, outputs, scores):
-        """Keep some to be read."""
-        self._record.validation_rollouts(self.global_steps, inputs, outputs, scores)
+        """verl's own; ours are kept when their rewards by component are known."""
+        self._validated = (inputs, outputs)
         super()._maybe_log_val_generations(inputs=inputs, outputs=outputs, scores=scores)
 
     # ---- checkpoints
@@ -134,12 +139,21 @@ class Recorded:
         super()._save_checkpoint()
         step, path = self.global_steps, self._home / f"global_step_{self.global_steps}"
         exact.save(self, path)
+        write_json(path / places.FIGURES, {"step": step, "data": self._figures()})
         checkpoints.mark(path)
         keep = int(self._options["keep"])
         for home in self._homes:
             if home != self._home:
                 checkpoints.copy(checkpoints.Checkpoint(step, path), home, keep)
             checkpoints.prune(home, keep)
+
+    def _figures(self):
+        """The step's figures so far: verl logs them after the checkpoint, and may be killed before."""
+        batch, metrics, timing, began = self._stepped
+        found, timing = dict(metrics), {**timing, "step": time.perf_counter() - began}
+        epoch = (self.global_steps - 1) // self.steps_per_epoch
+        self._compute_metrics(batch, found, timing, global_steps=self.global_steps, epoch=epoch)
+        return {name: float(v) for name, v in found.items() if isinstance(v, int | float | np.number)}
 
     @property
     def _home(self):
