@@ -210,7 +210,7 @@ def throughput() -> Iterator[Result]:
 
 
 def engines() -> Iterator[Result]:
-    """Groups of words alone, which all three can say: count and the best 100."""
+    """Groups of words alone, which all three can say: count and the best 100, by processor time."""
     rows = records()
     writer = Writer(rows, random.Random(SEED))
     asked = []
@@ -221,7 +221,7 @@ def engines() -> Iterator[Result]:
             groups.append([w[:5] + "*" if len(w) > 6 and writer.chance.random() < 0.2 else w for w in words])
         asked.append(groups)
     ours = [" AND ".join(f"({' OR '.join(f'{w}[tiab]' for w in g)})" for g in groups) for groups in asked]
-    mine = len(asked) / answer(index(), ours).whole
+    mine = len(asked) / sum(answer(index(), ours).busy)
     yield Result("words only: this engine", mine, "queries/s", more_is_better=True)
     for name, measure in (("SQLite FTS5", _fts5), ("Tantivy", _tantivy)):
         try:
@@ -251,11 +251,11 @@ def _fts5(rows: Sequence[dict[str, Any]], asked: Sequence[Sequence[Sequence[str]
         )
         for groups in asked
     ]
-    began = time.perf_counter()
+    began = time.process_time()
     for text in texts:
         base.execute("select count(*) from t where t match ?", (text,)).fetchone()
         base.execute("select rowid from t where t match ? order by rank limit 100", (text,)).fetchall()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def _tantivy(rows: Sequence[dict[str, Any]], asked: Sequence[Sequence[Sequence[str]]]) -> float:
@@ -279,13 +279,13 @@ def _tantivy(rows: Sequence[dict[str, Any]], asked: Sequence[Sequence[Sequence[s
             return Query.regex_query(schema, "text", word[:-1] + ".*")
         return Query.term_query(schema, "text", word)
 
-    began = time.perf_counter()
+    began = time.process_time()
     for groups in asked:
         parts = [Query.boolean_query([(Occur.Should, leaf(word)) for word in group]) for group in groups]
         found = searcher.search(Query.boolean_query([(Occur.Must, part) for part in parts]), 100, True)
         for _, address in found.hits:
             searcher.doc(address)["pmid"]
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 MEASURES = (throughput, engines)
