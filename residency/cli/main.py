@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("residency.cli.report", "write a run's page"),
     "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),
     "corpus": ("residency.cli.corpus", "look into a corpus of PubMed records, or write its passages"),
+    "pubmed": ("residency.cli.pubmed", "search a corpus in PubMed's language, or index it for that"),
     "import": ("residency.cli.import_", "turn an engine's own file into a recipe"),
     "schema": ("residency.cli.schema", "write the JSON Schemas anew, or check that they are current"),
 }
