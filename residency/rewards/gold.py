@@ -22,6 +22,8 @@ ROWS = 64
 """Rows that are tried unless the recipe says otherwise."""
 LOOK = 20_000
 """Rows among which those that are tried are chosen."""
+TRIED = 4
+"""Rows that are tried where the check is left out."""
 GOLD = "gold"
 """The case of a right answer."""
 SHOWN = 400
@@ -173,6 +175,30 @@ def check(
         if failure:
             report.failures.append(failure)
     return report
+
+
+def try_out(components: Sequence[Component], rows: Iterable[GoldRow], calls: Calls | None = None) -> None:
+    """See that answers can be scored at all, where the gold check is left out.
+
+    A function that never gives a score would be found out by the first step, minutes later.
+
+    Raises:
+        StageFailed: A component that has a weight gave no score to any of a few answers.
+    """
+    samples = [
+        Sample(row.data_source, text, row.ground_truth, row.extra_info)
+        for row in islice(rows, TRIED)
+        for text in (row.gold or str(row.ground_truth), f"<answer>{row.ground_truth}</answer>", "")
+    ]
+    scored = Scorer(components, calls or Calls()).score_now(samples)
+    for component in components:
+        reasons = [result.errors.get(component.name) for result in scored]
+        if component.weight and reasons and all(reasons):
+            raise StageFailed(
+                f"the reward `{component.name}` gave none of {len(samples)} answers a score: {reasons[0]}; "
+                f"the ground truth was {shown(samples[0].ground_truth)}",
+                "mend the function, its `args:` or the rows; it must return a number",
+            )
 
 
 @dataclass(slots=True)

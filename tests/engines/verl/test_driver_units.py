@@ -51,6 +51,46 @@ class TestHrpo:
         assert torch.equal(advantages, returns)
 
 
+class TestEstimators:
+    def test_those_that_check_takes_have_all_that_they_ask_for(self) -> None:
+        """From the very fields that verl's trainer hands over."""
+        import numpy as np
+        from verl.protocol import DataProto
+        from verl.trainer.config import AlgoConfig
+        from verl.trainer.ppo.v1 import trainer_base
+
+        from residency.engines.verl.rules.algorithm import ESTIMATORS, UNFED
+
+        refused = set()
+        for name in ESTIMATORS:
+            rewards = torch.zeros(8, 5)
+            rewards[:, 4] = torch.arange(8.0)
+            data = DataProto.from_dict(
+                tensors={
+                    "response_mask": torch.ones(8, 5),
+                    "rm_scores": rewards,
+                    "token_level_scores": rewards,
+                    "token_level_rewards": rewards.clone(),
+                    "old_log_probs": torch.zeros(8, 5),
+                    "values": torch.zeros(8, 5),
+                }
+            )
+            data.non_tensor_batch["uid"] = np.array([f"u{i // 4}" for i in range(8)], dtype=object)
+            try:
+                found = trainer_base.compute_advantage_for_multi_trajectories(
+                    data,
+                    batch_keys=[f"u{i // 4}_{i % 4}_0" for i in range(8)],
+                    adv_estimator=name,
+                    num_repeat=4,
+                    config=AlgoConfig(gdpo_reward_keys=["a"]),
+                )
+            except (KeyError, TypeError, AssertionError):
+                refused.add(name)
+            else:
+                assert found.batch["advantages"].isfinite().all(), name
+        assert refused == set(UNFED)
+
+
 class TestReference:
     def test_the_steps_after_which_it_is_renewed(self) -> None:
         from residency.engines.verl.driver import reference

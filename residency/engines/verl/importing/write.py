@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from residency.engines.verl import tree
+from residency.engines.verl import places, tree
 from residency.engines.verl.importing.keys import Translated
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_PATHS = ("actor_rollout_ref.model.path", "critic.model.path", "actor_rollout_ref.model.tokenizer_path")
+_PATHS = (*places.PATH_KEYS, *places.FILE_KEYS)
 WIDTH = 110
 
 
