@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from residency import stages as kinds
 from residency.engines.base import Job
+from residency.engines.verl import tree
 from residency.errors import Missing, RecipeInvalid
 from residency.paths import PROJECT
 from residency.plan import fingerprint as fp
@@ -285,7 +286,20 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
     if config.get("hardware") == "cpu":
         return 0
     there = machine.gpu_count() if kind in ON_GPU else 0
+    if config.get("hardware") == "gpu":
+        there = max(1, there)  # without one the executor says that it is not there
+    if there and (named := _named_by_verl(config)) is not None:
+        return named
     return there if kind in TRAINS else min(1, there)
+
+
+def _named_by_verl(config: Mapping[str, Any]) -> int | None:
+    """GPUs that a `verl:` block asks for on one machine; it would wait for those that are not there."""
+    if not isinstance(config.get("verl"), Mapping):
+        return None
+    given = tree.values(config["verl"])
+    count, nodes = given.get("trainer.n_gpus_per_node"), given.get("trainer.nnodes")
+    return count if isinstance(count, int) and nodes in (None, 1) else None
 
 
 def _counted(gpus: int, kind: str) -> int:
