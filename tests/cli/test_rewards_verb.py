@@ -74,6 +74,7 @@ def test_unsound_rewards(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "row 1, gold: it scores 2.4 and not 2.8" in said
     assert "ground truth  'no'" in said
     assert "and 15 more of gold" in said
+    assert "the recipe writes it: `rows: {gold:" in said
     assert main(["rewards", "test", recipe(folder, PUBLISHED), "--rows", "2", "--format", "json"]) == 4
     found = json.loads(capsys.readouterr().out)["rlvr"]
     assert (found["ok"], found["rows"]) == (False, 2)
