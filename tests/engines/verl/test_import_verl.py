@@ -215,6 +215,14 @@ def test_how_long_prompts_are_treated(tmp_path: Path) -> None:
     }
 
 
+def test_columns_of_other_names_are_told_to_the_user(tmp_path: Path) -> None:
+    text = script("data.train_files=a.parquet", "data.prompt_key=messages", "data.reward_fn_key=source")
+    todo = "\n".join(made(text, tmp_path).todo)
+    assert "the column `messages`, and `prompt` is read" in todo
+    assert "gives them the column `source`" in todo
+    assert "rows" not in config(text, tmp_path)
+
+
 def test_a_configuration_file_beside_the_script_is_read(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "mine.yaml").write_text(

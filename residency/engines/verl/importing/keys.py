@@ -205,8 +205,9 @@ def _data(flat: dict[str, Any], found: Translated) -> None:
         found.todo.append(f"the prompts stand in the column `{key}`, and `prompt` is read: rename it")
     source = flat.pop("data.reward_fn_key", "data_source")
     if source != "data_source":
-        rows["data_source"] = source
-        found.todo.append(f"`rows.data_source`: the script reads it from the column `{source}`")
+        found.todo.append(
+            f"rewards get `data_source`, and the script gives them the column `{source}`: rename it"
+        )
     if rows:
         found.top["rows"] = rows
 
