@@ -151,11 +151,7 @@ def check(
         )
     kept = spread(there, count)
     cases = _cases(kept, corruptions.different(there), which)
-    samples = [
-        Sample(case.row.data_source, text, case.row.ground_truth, case.row.extra_info)
-        for case in cases
-        for text in case.group
-    ]
+    samples = [_sample(case.row, text) for case in cases for text in case.group]
     if tell is not None:
         tell(f"scoring {len(samples)} answers to {len(kept)} questions")
     scored = iter(Scorer(components, calls or Calls()).score_now(samples))
@@ -186,7 +182,7 @@ def try_out(components: Sequence[Component], rows: Iterable[GoldRow], calls: Cal
         StageFailed: A component that has a weight gave no score to any of a few answers.
     """
     samples = [
-        Sample(row.data_source, text, row.ground_truth, row.extra_info)
+        _sample(row, text)
         for row in islice(rows, TRIED)
         for text in (row.gold or str(row.ground_truth), f"<answer>{row.ground_truth}</answer>", "")
     ]
@@ -199,6 +195,11 @@ def try_out(components: Sequence[Component], rows: Iterable[GoldRow], calls: Cal
                 f"the ground truth was {shown(samples[0].ground_truth)}",
                 "mend the function, its `args:` or the rows; it must return a number",
             )
+
+
+def _sample(row: GoldRow, text: str) -> Sample:
+    """An answer to a question, with what a reward function is given in training."""
+    return Sample(row.data_source, text, row.ground_truth, {**row.extra_info, "turns": [text]})
 
 
 @dataclass(slots=True)
