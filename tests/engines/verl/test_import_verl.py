@@ -83,6 +83,7 @@ def test_a_script_with_arrays(tmp_path: Path) -> None:
         "dataset": ["~/sets/a.parquet", "~/sets/b.parquet"],
         "eval_dataset": "~/sets/val.parquet",
         "rewards": [{"fn": "rewards.mine.judge", "args": {"bonus": 0.5}}],
+        "gold_check": False,
     }
     assert {setting.key: setting.value for setting in flat.values()} == {
         "algorithm.adv_estimator": "grpo",
@@ -121,6 +122,7 @@ def test_what_was_changed_is_said(tmp_path: Path) -> None:
         head = " ".join(line.lstrip("# ") for line in found.text.split("\nkind:")[0].splitlines())
         assert words in head  # and at the recipe's head, for who reads it later
     assert any("copy scoring/mine.py to rewards/mine.py" in item for item in found.todo)
+    assert any("without `gold_check: false` the reward is checked" in item for item in found.todo)
     assert any("WANDB_API_KEY" in item for item in found.todo)
 
 

@@ -233,6 +233,11 @@ def _rewards(flat: dict[str, Any], found: Translated) -> None:
     if args:
         component["args"] = args
     found.top["rewards"] = [component]
+    found.top["gold_check"] = False
+    found.todo.append(
+        'how a right answer is written, `rows: {gold: "…{ground_truth}…"}`: with it and without '
+        "`gold_check: false` the reward is checked before training"
+    )
     _managers(flat, found)
 
 

@@ -93,7 +93,7 @@ def recipe(
     for key in ("dataset", "eval_dataset"):
         if key in found.top:
             top[key] = moved(found.top[key])
-    top |= {key: found.top[key] for key in ("rows", "rewards") if key in found.top}
+    top |= {key: found.top[key] for key in ("rows", "rewards", "gold_check") if key in found.top}
     flat = {name: moved(value) if name in _PATHS else value for name, value in found.verl.items()}
     try:
         top["verl"] = tree.nest(flat)
