@@ -241,6 +241,8 @@ def insist(report: GoldReport) -> None:
 
 def shown(value: object) -> str:
     """A value as a message shows it: in quotes, cut in its middle when long."""
+    if isinstance(value, str) and (once := corruptions.once(value)) is not None:
+        return f"{shown(once)}, {corruptions.REPEATED} times"
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
 

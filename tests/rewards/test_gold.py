@@ -202,6 +202,9 @@ def test_a_maximum_that_nobody_states() -> None:
 
 def test_long_answers_are_cut_in_messages() -> None:
     assert len(gold.shown("x" * 10_000)) < 450
+    (repeated,) = corruptions.of(THREE[0], THREE, ["repeated"])["repeated"][0]
+    assert gold.shown(repeated) == "'So: <answer>yes</answer>', 100 times"
+    assert gold.shown("x\n" * 99 + "y") != gold.shown("x\n" * 99 + "x")
 
 
 def test_rewards_are_given_what_training_gives_them() -> None:
