@@ -97,6 +97,7 @@ def check_rewards(stage: Mapping[str, Any], folder: Path) -> None:
             gives no score.
     """
     from residency.engines.verl import gold
+    from residency.verifier import classifier
 
     if stage["config"].get("gold_check") is False:
         if checkpoints.newest(folder / places.CHECKPOINTS) is None:
@@ -105,6 +106,7 @@ def check_rewards(stage: Mapping[str, Any], folder: Path) -> None:
     elif not (folder / places.GOLD).is_file():
         phase(folder, "checking the rewards on gold answers")
         write_json(folder / places.GOLD, gold.check(stage, folder))
+    classifier.release()  # the training needs the room
 
 
 def phase(folder: Path, what: str) -> None:
