@@ -340,7 +340,7 @@ NASTY = [
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_time_grows_with_the_length_alone(text: str) -> None:
     """A call that runs for minutes in a regular expression cannot be cut short by a time limit."""
-    began = time.perf_counter()
+    began = time.process_time()
     for function, truth in (
         (format.xml_tags, None),
         (format.partial_tags, None),
@@ -354,4 +354,4 @@ def test_time_grows_with_the_length_alone(text: str) -> None:
         (sample_size.published, 5),
     ):
         score(function, text, truth)
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0
