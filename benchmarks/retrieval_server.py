@@ -42,6 +42,8 @@ SAME = 2e-3
 class Measured:
     throughput: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    """Seconds of the server's processor time: what other programs take of the machine is not in it."""
 
     def quantile(self, share: float) -> float:
         """Milliseconds."""
@@ -50,8 +52,8 @@ class Measured:
 
 
 @contextlib.contextmanager
-def served(argv: list[str], url: str, folder: Path) -> Iterator[None]:
-    """A server in a process of its own."""
+def served(argv: list[str], url: str, folder: Path) -> Iterator[int]:
+    """A server in a process of its own; gives its pid."""
     with (folder / "log.txt").open("wb") as log:
         env = environment(PYTHONPATH=str(PROJECT), OMP_NUM_THREADS=str(os.cpu_count() or 1))
         process = subprocess.Popen(argv, cwd=folder, env=env, stdout=log, stderr=log)
@@ -63,7 +65,7 @@ def served(argv: list[str], url: str, folder: Path) -> Iterator[None]:
                     f"{' '.join(argv[1:4])} did not start: {(folder / 'log.txt').read_text()[-300:]}"
                 )
             time.sleep(0.1)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -75,6 +77,15 @@ def _well(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of processor time that a process has taken; 0 where the system does not say."""
+    try:
+        taken = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(taken[11]) + int(taken[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _free() -> int:
@@ -104,6 +115,7 @@ def throughput() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
         folder = Path(made)
         urls = {name: f"http://127.0.0.1:{_free()}" for name in (OURS, *PLAIN)}
+        pids: dict[str, int] = {}
         for name, url in urls.items():
             home = folder / url.rpartition(":")[2]
             home.mkdir()
@@ -119,13 +131,15 @@ def throughput() -> Iterator[Result]:
                     home.name,
                     PLAIN[name],
                 ]
-            stack.enter_context(served(argv, url, home))
+            pids[name] = stack.enter_context(served(argv, url, home))
         found = {name: Measured() for name in urls}
         for url in urls.values():
             _ask(url, titles[:64], Measured(), folder)
         for _ in range(ROUNDS):
             for name, url in urls.items():
+                before = _cpu(pids[name])
                 _ask(url, titles[:REQUESTS], found[name], folder)
+                found[name].cpu += _cpu(pids[name]) - before
         equal, worst = _compared(urls[OURS], index, titles[:CHECKED])
     yield from _results(found, count)
     yield Result(
@@ -161,7 +175,8 @@ def _results(found: dict[str, Measured], count: int) -> Iterator[Result]:
             "requests/s",
             runs=ROUNDS,
             more_is_better=True,
-            note=f"p50 {measured.quantile(0.5):.0f} ms, p99 {measured.quantile(0.99):.0f} ms",
+            note=f"p50 {measured.quantile(0.5):.0f} ms, p99 {measured.quantile(0.99):.0f} ms, "
+            f"{1000 * measured.cpu / len(measured.took):.1f} ms of processor a request",
         )
 
 

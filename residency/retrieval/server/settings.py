@@ -28,7 +28,7 @@ class Settings:
     max_body_mb: float = 8.0
     batch: int = 64
     """Queries that are searched together at most."""
-    wait_ms: float = 2.0
+    wait_ms: float = 5.0
     """How long a query waits for others."""
     queue: int = 4096
     """Queries that may wait."""
