@@ -23,6 +23,8 @@ MODULES = (
     "benchmarks.check",
     "benchmarks.launcher",
     "benchmarks.pubmed_reader",
+    "benchmarks.retrieval_server",
+    "benchmarks.retrieval",
     "benchmarks.rewards",
     "benchmarks.rlvr",
     "benchmarks.rlvr_start",

@@ -231,6 +231,7 @@ def make(
     min_words: Annotated[int, Allowed(minimum=0)] = 20,
     wordings: Annotated[Sequence[Wording], Several] = (0, 1, 2),
     question_first: bool = False,
+    title_only: bool = False,
     seed: int = 0,
     report: Report | None = None,
 ) -> Iterator[Row]:
@@ -248,6 +249,7 @@ def make(
         min_words: Records with a shorter abstract are left out.
         wordings: Which of a question's wordings to use (0, 1, 2): hold one out to test with it.
         question_first: The question stands before the text; else after it.
+        title_only: The text is the title alone, for a model that looks the abstract up.
         seed: Chooses the records and, for each, the wording.
         report: What was read, kept and dropped.
 
@@ -281,7 +283,8 @@ def make(
                 samples[name, label].offer(row["pmid"], row)
         if not answered:
             report.drop("its headings answer none of the questions", row["pmid"])
-    yield from _balanced(samples, questions, words, wordings, question_first, seed, report)
+    shown = 0 if title_only else words
+    yield from _balanced(samples, questions, shown, wordings, question_first, seed, report)
 
 
 def _balanced(
@@ -323,7 +326,9 @@ def _row(record: Row, question: str, wording: str, label: str, words: int, quest
 
 
 def prompt_text(record: Row, words: int) -> str:
-    """Title and abstract, the abstract cut after so many words."""
+    """Title and abstract, the abstract cut after so many words; the title alone without any."""
+    if words <= 0:
+        return f"Title: {record['title']}"
     found = record["abstract"].split()
     cut = " ".join(found[:words]) + (" …" if len(found) > words else "")
     return f"Title: {record['title']}\nAbstract: {cut}"

@@ -29,7 +29,7 @@ def linear(
     The soft punishment of overlong answers of DAPO (Yu et al., 2025, arXiv:2503.14476),
     with `free` = its longest length less its buffer.
     """
-    return -_over(solution_str, free, most, unit)
+    return 0.0 - _over(solution_str, free, most, unit)
 
 
 @scores(-1.0, 0.0)
@@ -48,7 +48,7 @@ def cosine(
     The shape of the length rewards of Yeo et al. (2025, arXiv:2502.03373): little is
     lost just above `free` and little more just below `most`.
     """
-    return -(1 - math.cos(math.pi * _over(solution_str, free, most, unit))) / 2
+    return (math.cos(math.pi * _over(solution_str, free, most, unit)) - 1) / 2
 
 
 @scores(lambda args: args["lowest"], 0.0)

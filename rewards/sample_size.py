@@ -105,6 +105,8 @@ def published(
     ground truth that is no number gives -2.
     """
     text = _after_header(solution_str)
+    if isinstance(ground_truth, Mapping):
+        ground_truth = ground_truth.get("target")
     try:
         target = float(str(ground_truth).replace(",", ""))
     except ValueError:

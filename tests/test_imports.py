@@ -20,6 +20,9 @@ HEAVY = (
     "pandas",
     "numpy",
     "peft",
+    "faiss",
+    "bm25s",
+    "sentence_transformers",
 )
 LIGHT_PACKAGES = ("recipe", "plan", "cli", "stages", "rewards")
 
@@ -50,13 +53,15 @@ def test_no_heavy_import(package: str) -> None:
 
 
 def test_layers_know_only_those_below() -> None:
-    """recipe < sources < pubmed < rows < rewards < engines < stages < plan < run < report < cli."""
+    """recipe < sources < pubmed < rows < rewards < retrieval < engines < stages < plan < run < report
+    < cli."""
     order = [
         "recipe",
         "sources",
         "pubmed",
         "rows",
         "rewards",
+        "retrieval",
         "engines",
         "stages",
         "plan",

@@ -16,11 +16,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("residency.cli.run", "run a recipe (the verb may be left out)"),
     "check": ("residency.cli.check", "report every mistake in recipes, at once"),
     "plan": ("residency.cli.plan", "show what would run, what is reused, and why"),
+    "serve": ("residency.cli.serve", "start a server and keep it until Ctrl-C"),
+    "ask": ("residency.cli.ask", "ask an index, or a retrieval server, a question"),
     "runs": ("residency.cli.runs", "list the runs"),
     "show": ("residency.cli.show", "show one run"),
     "diff": ("residency.cli.diff", "say what differs between two runs"),
     "report": ("residency.cli.report", "write a run's page"),
     "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),
+    "corpus": ("residency.cli.corpus", "look into a corpus of PubMed records, or write its passages"),
     "pubmed": ("residency.cli.pubmed", "search a corpus in PubMed's language, or index it for that"),
     "import": ("residency.cli.import_", "turn an engine's own file into a recipe"),
     "schema": ("residency.cli.schema", "write the JSON Schemas anew, or check that they are current"),
@@ -32,6 +35,7 @@ USAGE = """usage: python launch.py RECIPE [--profile NAME] [--set a.b=c] [--dry-
   python launch.py recipes/quickstart.yaml                  run a recipe
   python launch.py recipes/quickstart.yaml --profile smoke  run it small
   python launch.py check recipes/quickstart.yaml            look for mistakes only
+  python launch.py serve recipes/serve/retriever.yaml       serve an index
 
 verbs:
 """

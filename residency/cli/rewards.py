@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from residency.cli.options import add_recipe_options
 from residency.cli.prepare import prepare
@@ -80,6 +81,11 @@ def _check(stage: PlannedStage, plan: Plan, arguments: argparse.Namespace) -> Go
     from residency.rewards import gold, spec
 
     config = stage.job.config
+    for component in config["rewards"]:
+        for value in (component.get("args") or {}).values():
+            if isinstance(value, str) and (maker := _unmade(Path(value), plan)):
+                name = component.get("name") or component["fn"]
+                raise _not_made(f"takes its reward `{name}`", stage, maker, plan, arguments)
     asked = config.get("gold_check") or {}
     return gold.check(
         spec.components(config),
@@ -102,15 +108,22 @@ def _rows(stage: PlannedStage, plan: Plan, arguments: argparse.Namespace) -> Ite
     if not sources:
         raise RecipeInvalid(f"stage {stage.name} names nothing to train on", "add `dataset: …`")
     for source in sources:
-        maker = next((one for one in plan.stages if source.path.is_relative_to(one.job.outputs)), None)
-        if maker is not None and maker.action != "reuse":
-            raise _not_made(source.name, stage, maker, arguments)
+        if maker := _unmade(source.path, plan):
+            raise _not_made(f"takes its rows ({source.name})", stage, maker, plan, arguments)
     for _, row in rows_of(job.config, sources):
         yield gold_row(row, extra_info(row))
 
 
-def _not_made(name: str, stage: PlannedStage, maker: PlannedStage, arguments: argparse.Namespace) -> Missing:
-    """The error for data that another stage has yet to make, with the command that makes it."""
+def _unmade(path: Path, plan: Plan) -> PlannedStage | None:
+    """The stage that has yet to make a file, or None where it is there or nobody's."""
+    maker = next((one for one in plan.stages if path.is_relative_to(one.job.outputs)), None)
+    return maker if maker is not None and maker.action != "reuse" else None
+
+
+def _not_made(
+    what: str, stage: PlannedStage, maker: PlannedStage, plan: Plan, arguments: argparse.Namespace
+) -> Missing:
+    """The error for what another stage has yet to make, with the commands that make it."""
     words = ["python", "launch.py", str(arguments.recipe)]
     for option, values in (
         ("--profile", arguments.profile),
@@ -119,7 +132,12 @@ def _not_made(name: str, stage: PlannedStage, maker: PlannedStage, arguments: ar
     ):
         for value in values:
             words += [option, value]
+    wanted = {maker.name}
+    for before in reversed(plan.stages):  # they stand in the order in which they run
+        if before.name in wanted:
+            wanted |= {name for name in before.needs if plan.stage(name).action != "reuse"}
+    commands = [shlex.join([*words, "--only", one.name]) for one in plan.stages if one.name in wanted]
     return Missing(
-        f"stage {stage.name} takes its rows ({name}) from stage {maker.name}, which has not run",
-        f"make them with `{shlex.join([*words, '--only', maker.name])}`",
+        f"stage {stage.name} {what} from stage {maker.name}, which has not run",
+        "make it with " + ", then ".join(f"`{command}`" for command in commands),
     )

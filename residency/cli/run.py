@@ -26,6 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     plan = prepare(arguments)
     if isinstance(plan, int):
         return plan
+    if plan.recipe.kind == "serve" and not arguments.dry_run:
+        from residency.cli.serve import serve
+
+        return serve(plan)
     from residency.paths import runs_dir
     from residency.report.terminal import make_view
     from residency.run.runner import execute

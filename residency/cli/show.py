@@ -73,7 +73,9 @@ def _text(past: PastRun) -> Iterator[str]:
         status = "reused" if stage.reused else stage.status
         took = duration(stage.seconds) if stage.seconds else ""
         rows.append((stage.name, stage.kind, stage.engine, status, took, stage.reason))
-    yield columns(rows, right=(4,))
+    if record.stages:
+        yield columns(rows, right=(4,))
+    yield from _services(past)
     for stage in record.stages:
         yield from _stage(past, stage)
     if record.error:
@@ -82,7 +84,30 @@ def _text(past: PastRun) -> Iterator[str]:
             yield f"  help: {record.error['hint']}"
     if record.command:
         yield f"\nrepeat it: {_repeat(record.command)}"
-        yield f"one stage: cd {past.folder / 'stages'}/NAME && sh command.txt"
+        if record.stages:
+            yield f"one stage: cd {past.folder / 'stages'}/NAME && sh command.txt"
+
+
+def _services(past: PastRun) -> Iterator[str]:
+    """The services of the run, with the logs of those that it started."""
+    from residency.run.stagefiles import LOG
+
+    found = past.record.services
+    if not found:
+        return
+    rows = [("service", "engine", "status", "restarts", "for", "address or log")]
+    for service in found:
+        log = past.folder / service.folder / LOG
+        where = str(log) if service.engine and log.is_file() else service.url or ""
+        restarts = str(service.restarts) if service.restarts else ""
+        engine = service.engine or "runs already"
+        rows.append((service.name, engine, service.status, restarts, ", ".join(service.used_by), where))
+    if past.record.stages:
+        yield ""
+    yield columns(rows, right=(3,))
+    for service in found:
+        if service.error:
+            yield f"  {service.name}: {service.error}"
 
 
 def _repeat(command: list[str]) -> str:

@@ -9,15 +9,17 @@ from typing import Any, Literal, Protocol
 
 from residency import stages as kinds
 from residency.engines.base import Job
+from residency.engines.verl import tree
 from residency.errors import Missing, RecipeInvalid
 from residency.paths import PROJECT
 from residency.plan import fingerprint as fp
 from residency.plan import machine
 from residency.plan.functions import RECIPE_PACKAGES
 from residency.plan.hashing import FileHashes
-from residency.plan.model import Action, Plan, PlannedStage
+from residency.plan.model import Action, Plan, PlannedService, PlannedStage
+from residency.plan.services import fill, parts_of, plan_service
 from residency.recipe import tokens
-from residency.recipe.model import Recipe
+from residency.recipe.model import Recipe, Service
 from residency.recipe.pipeline import needs as needs_of
 from residency.recipe.suggest import closest
 
@@ -87,18 +89,25 @@ def build(
     order = in_order(stages)
     for option, name in (("--only", selection.only), ("--from", selection.start)):
         if name is not None and name not in stages:
-            raise RecipeInvalid(f"{option} {name}: there is no such stage", _known(name, order))
+            raise RecipeInvalid(f"{option} {name}: there is no such stage", _meant(name, order))
     anew = set(order) if selection.fresh else _after(selection.start, stages)
     plan = Plan(recipe, [], tuple(profiles), tuple(overrides))
     made: dict[str, PlannedStage] = {}
     roots = (project,)
     packages = (*RECIPE_PACKAGES, *trust)
+    services: dict[str, PlannedService] = {}
     for name in order:
+        for used in stages[name].uses.values():
+            if used.name not in services:
+                services[used.name] = _plan_service(
+                    used, services, made, hashes=hashes, roots=roots, packages=packages, project=project
+                )
         wanted = selection.only is None or selection.only == name
         planned = _plan_stage(
             name,
             stages[name],
             made,
+            services,
             anew=name in anew and wanted,
             fresh=selection.fresh and wanted,
             wanted=wanted,
@@ -112,6 +121,7 @@ def build(
         made[name] = planned
         plan.stages.append(planned)
     hashes.save()
+    plan.services = list(services.values())
     plan.warnings += memory_warnings(plan, machine.gpus())
     if selection.only:
         _refuse_unfinished(made, selection.only)
@@ -122,6 +132,7 @@ def _plan_stage(
     name: str,
     recipe: Recipe,
     made: Mapping[str, PlannedStage],
+    services: Mapping[str, PlannedService],
     *,
     anew: bool,
     fresh: bool,
@@ -152,13 +163,16 @@ def _plan_stage(
         packages=packages,
         gpus=_counted(gpus, recipe.kind),
     )
+    for used in recipe.uses:
+        found |= parts_of(services[used])
     digest = fp.fingerprint(found)
     action, reason, key, folder = _choose(
         recipe.kind, digest, name, found, needs, made, store, previous, anew=anew, fresh=fresh
     )
     if not wanted and action != "reuse":
         action, reason = "skip", "left out"
-    resolved = tokens.replace(config, lambda token: _concrete(token, made))
+    config.pop("services", None)
+    resolved = fill(tokens.replace(config, lambda token: _concrete(token, made)), _known(services))
     job = Job(
         name=name,
         kind=recipe.kind,
@@ -168,7 +182,7 @@ def _plan_stage(
         project=project,
         datasets=_datasets(made.values()),
         gpus=gpus,
-        threads=int((config.get("resources") or {}).get("cpus") or machine.cpu_count()),
+        threads=_threads(config),
     )
     return PlannedStage(
         name=name,
@@ -187,7 +201,43 @@ def _plan_stage(
         outputs=kind.outputs(config),
         secrets=_secrets(config),
         memory=engine.estimate(job),
+        services=tuple(recipe.uses),
     )
+
+
+def _plan_service(
+    service: Service,
+    services: Mapping[str, PlannedService],
+    made: Mapping[str, PlannedStage],
+    *,
+    hashes: FileHashes,
+    roots: tuple[Path, ...],
+    packages: tuple[str, ...],
+    project: Path,
+) -> PlannedService:
+    config = service.recipe.config
+    return plan_service(
+        service,
+        made=services,
+        stage_key=lambda stage: made[stage].key,
+        concrete=lambda token: fill(_concrete(token, made), _known(services)),
+        hashes=hashes,
+        roots=roots,
+        packages=packages,
+        project=project,
+        gpus=_gpus(config, service.recipe.kind),
+        threads=_threads(config),
+        secrets=_secrets(config),
+    )
+
+
+def _known(services: Mapping[str, PlannedService]) -> dict[str, str]:
+    """The addresses that are known before anything starts."""
+    return {service.name: service.url for service in services.values() if service.url is not None}
+
+
+def _threads(config: Mapping[str, Any]) -> int:
+    return int((config.get("resources") or {}).get("cpus") or machine.cpu_count())
 
 
 def _choose(
@@ -271,21 +321,35 @@ def _secrets(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate", "verifier"})
+ON_GPU = frozenset({"sft", "evaluate", "rlvr", "generate", "verifier", "index"})
 TRAINS = frozenset({"sft", "rlvr"})
+TAKES_ALL = TRAINS | {"index"}
 
 
 def _gpus(config: Mapping[str, Any], kind: str) -> int:
-    """GPUs that a stage asks for: what the recipe says, else all there are for training, one for the rest."""
+    """GPUs that a stage asks for: what the recipe says; else all to train or encode, one for the rest."""
     asked = (config.get("resources") or {}).get("gpus")
     if asked is not None:
         return int(asked)
     if (config.get("llamafactory") or {}).get("use_cpu") is True:
         return 0  # else it would be one training process on the CPU for each GPU
-    if config.get("hardware") == "cpu":
+    if config.get("hardware") == "cpu" or (kind == "index" and not config.get("encoder")):
         return 0
     there = machine.gpu_count() if kind in ON_GPU else 0
-    return there if kind in TRAINS else min(1, there)
+    if config.get("hardware") == "gpu":
+        there = max(1, there)  # without one the executor says that it is not there
+    if there and (named := _named_by_verl(config)) is not None:
+        return named
+    return there if kind in TAKES_ALL else min(1, there)
+
+
+def _named_by_verl(config: Mapping[str, Any]) -> int | None:
+    """GPUs that a `verl:` block asks for on one machine; it would wait for those that are not there."""
+    if not isinstance(config.get("verl"), Mapping):
+        return None
+    given = tree.values(config["verl"])
+    count, nodes = given.get("trainer.n_gpus_per_node"), given.get("trainer.nnodes")
+    return count if isinstance(count, int) and nodes in (None, 1) else None
 
 
 def _counted(gpus: int, kind: str) -> int:
@@ -323,6 +387,6 @@ def _refuse_unfinished(made: Mapping[str, PlannedStage], only: str) -> None:
         )
 
 
-def _known(name: str, order: Sequence[str]) -> str:
+def _meant(name: str, order: Sequence[str]) -> str:
     guess = closest(name, order)
     return (f"did you mean `{guess[0]}`? " if guess else "") + "the stages are " + ", ".join(order)

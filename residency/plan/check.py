@@ -14,11 +14,12 @@ from residency.recipe import kind_schema, schema
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted import check_dotted_paths
 from residency.recipe.load import load
-from residency.recipe.model import Recipe
-from residency.recipe.pipeline import expand
+from residency.recipe.model import Recipe, Service
+from residency.recipe.pipeline import alone, expand
 from residency.recipe.suggest import closest
 
 PIPELINE = "pipeline"
+SERVE = "serve"
 
 
 @dataclass(slots=True)
@@ -29,6 +30,14 @@ class Checked:
     stages: dict[str, Recipe] = field(default_factory=dict)
     """The stages by name; a recipe that is no pipeline is one stage, named by its kind."""
     found: Diagnostics = field(default_factory=Diagnostics)
+    services: dict[str, Service] = field(default_factory=dict)
+    """All services, of the pipeline and of its stages, by name."""
+
+    @property
+    def parts(self) -> list[Recipe]:
+        """The recipes that are checked each by itself: the stages, and the services that are started."""
+        started = [service.recipe for service in self.services.values() if service.url is None]
+        return [*self.stages.values(), *started]
 
 
 def check(
@@ -56,7 +65,7 @@ def check(
     context = CheckContext(project, cwd or Path.cwd(), tuple(trust), machine.gpu_count())
     given = _Given(path, tuple(overrides), context)
     checked = _check(given, tuple(profiles))
-    for name, texts in other_profiles.declared([checked.recipe, *checked.stages.values()]).items():
+    for name, texts in other_profiles.declared([checked.recipe, *checked.parts]).items():
         if name not in profiles:
             checked.found.extend(other_profiles.within(texts, _check(given, (name,)).found))
     return checked
@@ -83,16 +92,22 @@ def _check(given: _Given, profiles: tuple[str, ...]) -> Checked:
         return checked
     if recipe.kind == PIPELINE:
         schema.validate(recipe.tree, kind_schema.load_pipeline(project / "schemas"), found)
-        stages, more = expand(recipe, profiles=profiles, shared_profiles=shared, cwd=cwd)
-        found.extend(more)
-        checked.stages = stages
+        checked.stages, checked.services, more = expand(
+            recipe, profiles=profiles, shared_profiles=shared, cwd=cwd
+        )
     else:
         checked.stages = {recipe.kind: recipe}
-    for stage in checked.stages.values():
+        checked.services, more = alone(recipe, profiles=profiles, shared_profiles=shared, cwd=cwd)
+    if any(item.code == "unknown-service" for item in found):
+        # What is misspelt there is perhaps what seems unused here.
+        more = Diagnostics([item for item in more if item.code != "unused-service"], more.sources)
+    found.extend(more)
+    for stage in checked.parts:
         _check_stage(stage, context, found)
+    _check_servers(checked, found)
     _check_outputs(checked, found)
-    answers = check_dotted_paths(list(checked.stages.values()), context, found)
-    for stage in checked.stages.values():
+    answers = check_dotted_paths(checked.parts, context, found)
+    for stage in checked.parts:
         if stage.kind in kinds.names():
             kinds.get(stage.kind).check_functions(stage, answers, found)
     return checked
@@ -115,9 +130,24 @@ def _check_stage(recipe: Recipe, context: CheckContext, found: Diagnostics) -> N
     kind.engine(recipe.config).check(recipe, context, found)
 
 
+def _check_servers(checked: Checked, found: Diagnostics) -> None:
+    """A server never ends, so that it cannot be a stage of a pipeline."""
+    if checked.recipe is None or checked.recipe.kind != PIPELINE:
+        return
+    for name, stage in checked.stages.items():
+        if stage.kind == SERVE:
+            short = name.rpartition("/")[2]
+            found.add(
+                "server-as-stage",
+                f"stage `{short}` is a server, which never ends",
+                stage.stage[1] if stage.stage else stage.tree.get("kind") or stage.tree,
+                hint=f"put it under `services:`, and name it where it is used: ${{services.{short}.url}}",
+            )
+
+
 def _check_outputs(checked: Checked, found: Diagnostics) -> None:
     """Each reference names an output that its stage leaves."""
-    for recipe in checked.stages.values():
+    for recipe in checked.parts:
         for reference in recipe.references:
             if reference.kind != "stage" or len(reference.target) != 2:
                 continue

@@ -18,7 +18,7 @@ from residency.recipe import tokens
 from residency.stages.base import Inputs
 
 # Keys of every recipe that say how it is called or where it runs, not what it computes.
-NOT_COUNTED = ("name", "description")
+NOT_COUNTED = ("name", "description", "services")
 GPUS = "gpus"
 _ASKED_GPUS = "resources.gpus"
 LONG = 120
@@ -173,6 +173,9 @@ def _devices(gpus: str) -> str:
 
 
 def _short(key: str) -> str:
+    if key.startswith("service."):
+        _, name, part = key.split(".", 2)
+        return f"{_short(part)} of the service {name}"
     for prefix in ("recipe.", "file.", "version.", "llamafactory.", "lm_eval."):
         key = key.removeprefix(prefix)
     return key
@@ -184,6 +187,9 @@ def _change(key: str, old: str, new: str) -> str:
     )
     if key.startswith("version.dataset_info."):
         return f"the entry of {_short(key).removeprefix('dataset_info.')} in dataset_info.json changed"
+    if key.startswith("service."):
+        _, name, part = key.split(".", 2)
+        return f"the service {name}: {_change(part, old, new)}"
     if key.startswith(("file.", "function.")):
         return f"{key.split('.', 1)[1]} changed"
     if '"stage:' in new or ("stage:" in new and "stage:" in old):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from residency.engines.base import Engine, Job, Launch, MemoryEstimate
+from residency.engines.serving import Server
 from residency.recipe.model import Recipe
 from residency.stages.base import Output
 
@@ -42,6 +43,63 @@ class PlannedStage:
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Environment variable → name of the environment variable that holds the secret."""
     memory: MemoryEstimate | None = None
+    services: tuple[str, ...] = ()
+    """The services that it uses, each after those that it uses itself."""
+
+
+@dataclass(slots=True)
+class PlannedService:
+    """A service that stages of a plan use."""
+
+    name: str
+    recipe: Recipe
+    engine: Server | None
+    """What serves; None for one that runs already."""
+    job: Job
+    """Its folder starts at that of the run, which is not known yet."""
+    launch: Launch
+    uses: tuple[str, ...]
+    """Services that it uses itself, directly."""
+    needs: tuple[str, ...]
+    """Stages whose outputs it uses."""
+    parts: Mapping[str, str]
+    """What its answers depend on, as `PlannedStage.parts`."""
+    url: str | None = None
+    """The address of one that runs already."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def says(self) -> str:
+        """What it is, in a few words."""
+        return f"runs already at {self.url}" if self.engine is None else f"serve by {self.engine.name}"
+
+
+class Command(Protocol):
+    """What a stage and a service have in common: a command with its files and its environment."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """Its recipe."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """What does it."""
+
+    @property
+    def job(self) -> Job:
+        """Its job."""
+
+    @property
+    def launch(self) -> Launch:
+        """Its command and files."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Environment variable → name of the environment variable that holds the secret."""
 
 
 @dataclass(slots=True)
@@ -53,6 +111,19 @@ class Plan:
     profiles: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    services: list[PlannedService] = field(default_factory=list)
+    """All that its stages use, each after those that it uses itself."""
+
+    @property
+    def ahead(self) -> list[PlannedStage]:
+        """The stages that will run."""
+        return [stage for stage in self.stages if stage.action in ("run", "resume")]
+
+    @property
+    def to_serve(self) -> list[PlannedService]:
+        """The services that stages which will run use; the others are not started."""
+        wanted = {name for stage in self.ahead for name in stage.services}
+        return [service for service in self.services if service.name in wanted]
 
     def stage(self, name: str) -> PlannedStage:
         """The stage of that name; KeyError when there is none."""
@@ -84,7 +155,21 @@ class Plan:
                     "threads": s.job.threads,
                     "memory": s.memory and s.memory.to_json(),
                     "sets": list(s.launch.sets),
+                    "services": list(s.services),
                 }
                 for s in self.stages
+            ],
+            "services": [
+                {
+                    "name": service.name,
+                    "engine": service.engine and service.engine.name,
+                    "url": service.url,
+                    "starts": service.engine is not None and service in self.to_serve,
+                    "needs": list(service.needs),
+                    "uses": list(service.uses),
+                    "command": list(service.launch.argv),
+                    "used_by": [s.name for s in self.stages if service.name in s.services],
+                }
+                for service in self.services
             ],
         }

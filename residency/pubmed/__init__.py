@@ -1,1 +1,1 @@
-"""PubMed: its XML."""
+"""PubMed: its XML, corpora of it on disk, and NCBI's E-utilities."""

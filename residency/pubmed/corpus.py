@@ -2,7 +2,7 @@
 
     corpus/
       manifest.json        what it holds and where it came from; written last
-      part-00000.parquet   zstd, in row groups of a thousand records
+      part-00000.parquet   zstd, in row groups of a few hundred records
       part-00001.parquet   …
 
 Every other part of the project that takes a corpus opens it here. Parts ascend by PMID and a
@@ -34,7 +34,7 @@ MANIFEST = "manifest.json"
 FORMAT = "residency-corpus"
 VERSION = 1
 PART_ROWS = 100_000
-GROUP_ROWS = 1_000
+GROUP_ROWS = 250
 COLUMNS = (
     *("pmid", "title", "abstract", "sections", "mesh", "publication_types"),
     *("journal", "journal_abbreviation", "date", "year", "doi", "languages", "authors"),
@@ -223,6 +223,16 @@ class _readable:
             raise StageFailed(f"{self.path} is not whole: {said}", _HINT) from None
 
 
+def need_pyarrow() -> None:
+    """Raise Missing, with what to do, unless pyarrow is installed."""
+    import importlib.util
+
+    if importlib.util.find_spec("pyarrow") is None:
+        raise Missing(
+            "pyarrow is not installed, and a corpus is Parquet", "`make install`, or `pip install pyarrow`"
+        )
+
+
 def open_corpus(folder: Path | str) -> Corpus:
     """The corpus in that folder.
 
@@ -230,6 +240,7 @@ def open_corpus(folder: Path | str) -> Corpus:
         Missing: There is no corpus, or it has no records.
         StageFailed: It is of another version, or a part is gone or cut short.
     """
+    need_pyarrow()
     folder = Path(folder)
     try:
         manifest = read_json(folder / MANIFEST)
@@ -283,6 +294,7 @@ def write_corpus(
     Raises:
         StageFailed: There are no rows, they are not in order, or a value has the wrong type.
     """
+    need_pyarrow()
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{folder.name}.*.part"):

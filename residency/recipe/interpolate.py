@@ -12,7 +12,7 @@ from typing import Any
 from residency.recipe import resolvers, tokens
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.grammar import Failed, Interpolation, evaluate
-from residency.recipe.nodes import Entry, Mapping, Node, Path, Scalar, Sequence, Span, from_plain
+from residency.recipe.nodes import Entry, Mapping, Node, Path, Scalar, Sequence, Span, at, from_plain
 from residency.recipe.suggest import closest, did_you_mean
 
 MAX_CHAIN = 60
@@ -24,6 +24,8 @@ PASSED_ON = frozenset({"verl"})
 """Blocks whose engine resolves interpolations against defaults of its own; what is found neither
 in the recipe nor in the block is left for it."""
 _OURS = frozenset({"params", "stages", "services", "loop"})
+SERVICE_KEYS = ("url", "host", "port")
+"""What `${services.NAME.…}` gives of a service."""
 
 
 @dataclass
@@ -238,13 +240,8 @@ class _Scalar:
         """The token for what is known only later, or None."""
         if steps[0] == "stages":
             return self._stage(steps)
-        if steps[0] == "services" and len(steps) == 3 and steps[2] in ("url", "host", "port"):
-            declared = self.resolver.root.get("services")
-            known = list(declared.entries) if isinstance(declared, Mapping) else []
-            if steps[1] not in known:
-                hint = did_you_mean(steps[1], known) or "declare it under `services:`"
-                raise Failed("unknown-service", f"there is no service `{steps[1]}`", hint=hint)
-            return ".".join(steps)
+        if steps[0] == "services":
+            return self._service(steps)
         if steps[0] == "loop" and steps[1:2] in (("index",), ("previous",)):
             if self.resolver.pipeline:
                 return ".".join(steps)
@@ -278,6 +275,34 @@ class _Scalar:
             hint=f"write ${{stages.{name}.outputs.OUTPUT}}",
         )
 
+    def _service(self, steps: tuple[str, ...]) -> str | None:
+        """The token for the address of a service that this recipe declares, or None for another key of it."""
+        root, scope = self.resolver.root, self.resolver.scope
+        known = _names(root.get("services"))
+        if self.path[:1] == ("stages",) and len(self.path) > 1:
+            # A recipe that stands in the pipeline's file may have services of its own.
+            stage = at(root, self.path[:2])
+            own = _names(stage.get("services")) if isinstance(stage, Mapping) else []
+            if len(steps) > 1 and steps[1] in own:
+                scope = f"{scope}{self.path[1]}/"
+            known = [*own, *known]
+        name = steps[1] if len(steps) > 1 else ""
+        if name not in known:
+            hint = did_you_mean(name, known) or "declare it under `services:`"
+            if known and "did you mean" not in hint:
+                hint = "the services are " + ", ".join(f"`{one}`" for one in dict.fromkeys(known))
+            raise Failed("unknown-service", f"there is no service `{name}`", hint=hint)
+        if len(steps) == 3 and steps[2] in SERVICE_KEYS:
+            return f"services.{scope}{name}.{steps[2]}"
+        if len(steps) > 2 and self.resolver.look_up(steps) is not None:
+            return None
+        near = closest(steps[2], SERVICE_KEYS) if len(steps) > 2 else []
+        raise Failed(
+            "undefined-interpolation",
+            f"`{'.'.join(steps)}` names nothing of a service",
+            hint=f"write ${{services.{name}.{near[0] if near else 'url'}}}",
+        )
+
     def _meant(self, key: str, steps: tuple[str, ...]) -> str | None:
         """What an undefined key may have been meant to be."""
         if key.startswith("."):
@@ -288,14 +313,14 @@ class _Scalar:
         if len(steps) == 1 and steps[0] in names:
             return f"did you mean `${{params.{steps[0]}}}`?"
         current: Node | None = root
-        for at, step in enumerate(steps):
+        for place, step in enumerate(steps):
             if not isinstance(current, Mapping):
                 break
             if step not in current.entries:
                 near = closest(step, current.entries)
                 if near:
-                    return f"did you mean `${{{'.'.join((*steps[:at], near[0], *steps[at + 1 :]))}}}`?"
-                if at == 1 and steps[0] == "params":
+                    return f"did you mean `${{{'.'.join((*steps[:place], near[0], *steps[place + 1 :]))}}}`?"
+                if place == 1 and steps[0] == "params":
                     return "declare it under `params:`" + (
                         "; there are " + ", ".join(f"`{n}`" for n in names) if names else ""
                     )
@@ -313,6 +338,10 @@ def _open(node: Scalar) -> bool:
 
 def _given_up(value: str) -> bool:
     return isinstance(value, tokens.Unresolved)
+
+
+def _names(node: Node | None) -> list[str]:
+    return list(node.entries) if isinstance(node, Mapping) else []
 
 
 def _dotted(path: Path) -> str:

@@ -45,6 +45,12 @@ def load_pipeline(folder: Path = SCHEMAS) -> dict[str, Any]:
     return {**whole, "properties": {**whole["properties"], "stages": stages}}
 
 
+def external_service(folder: Path = SCHEMAS) -> dict[str, Any]:
+    """The schema of an entry of `services:` that runs already."""
+    found: dict[str, Any] = _read(folder / "common.json")["x-external-service"]
+    return found
+
+
 def engine(name: str, folder: Path = SCHEMAS) -> dict[str, Any]:
     """The schema of an engine's keys: the installed version's, else the newest, else anything."""
     path = engine_file(name, folder)

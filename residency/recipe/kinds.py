@@ -10,15 +10,21 @@ from residency.paths import PROJECT
 
 FOLDER = PROJECT / "schemas" / "kinds"
 PIPELINE = "pipeline"
-COMMON = frozenset({"kind", "name", "description", "extends", "params", "profiles", "resources", "env"})
+COMMON = frozenset(
+    {"kind", "name", "description", "extends", "params", "profiles", "resources", "env", "services"}
+)
 """The keys that every kind has."""
 BY_BLOCK = {
     "stages": PIPELINE,
     "llamafactory": "sft",
     "lm_eval": "evaluate",
     "tasks": "evaluate",
+    "pubmed": "corpus",
     "sources": "data",
     "datasets": "data",
+    "retriever": "serve",
+    "encoder": "index",
+    "bm25": "index",
 }
 """A key that shows which kind was meant, when `kind:` is missing."""
 

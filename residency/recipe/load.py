@@ -101,7 +101,7 @@ def load(
         tree=resolved,
         params=parameters.check(declared, values, found),
         declared=declared.params,
-        references=list(tokens.references(resolved)),
+        references=[one for one in tokens.references(resolved) if one.path[:1] != ("services",)],
         files=composer.files,
         profiles=chosen.own,
         plain_llamafactory=composer.plain,

@@ -37,7 +37,8 @@ class Reference:
     kind: str
     """`stage`, `secret`, `service` or `loop`."""
     target: tuple[str, ...]
-    """(`sft`, `model`) for ${stages.sft.outputs.model}; (`NAME`,) for a secret."""
+    """(`sft`, `model`) for ${stages.sft.outputs.model}; (`NAME`,) for a secret; (`retriever`, `url`)
+    for ${services.retriever.url}."""
     path: tuple[str | int, ...]
     """Where the token stands."""
     span: Span
@@ -62,6 +63,8 @@ class Recipe:
     """The profiles that the recipe itself declares, as they are written."""
     needs: tuple[str, ...] = ()
     """Stages that `needs:` names in the pipeline that holds this recipe."""
+    uses: dict[str, Service] = field(default_factory=dict)
+    """The services that it uses, each after those that it uses itself (`residency.recipe.services`)."""
     stage: tuple[str, Span] | None = None
     """For a recipe that stands in a pipeline's file: `stages.sft`, and where that name is written."""
     plain_llamafactory: bool = False
@@ -78,3 +81,17 @@ class Recipe:
     def folder(self) -> Path:
         """Where relative paths of the recipe start."""
         return self.path.parent
+
+
+@dataclass(slots=True)
+class Service:
+    """One entry of `services:`: a process that runs as long as a stage needs it, or one that runs anyway."""
+
+    name: str
+    """`retriever`, or `grpo/retriever` for one that the recipe of the stage `grpo` declares."""
+    recipe: Recipe
+    """What is started, of kind `serve`; of an external one the entry itself."""
+    span: Span
+    """Where its name is written."""
+    url: str | None = None
+    """The address of an external one, which is used and neither started nor stopped."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +10,16 @@ from pathlib import Path
 
 from residency.paths import PROJECT
 from residency.recipe import kinds as known_kinds
-from residency.recipe import tokens
+from residency.recipe import services
+from residency.recipe.children import Children
 from residency.recipe.compose import report_unknown_profile, shared_names
 from residency.recipe.diagnostics import Diagnostics
-from residency.recipe.load import load
-from residency.recipe.model import Recipe
+from residency.recipe.model import Recipe, Reference, Service
 from residency.recipe.nodes import Entry, Mapping, Node, Scalar, Span
 from residency.recipe.nodes import Sequence as List
 from residency.recipe.suggest import did_you_mean
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_OF_THE_PIPELINE = frozenset({"recipe", "with", "needs"})
-"""Keys of a stage's entry that are the pipeline's; all others are laid over the recipe."""
 
 
 def expand(
@@ -32,8 +29,8 @@ def expand(
     shared_profiles: Path | None = None,
     cwd: Path | None = None,
     kinds: Collection[str] | None = None,
-) -> tuple[dict[str, Recipe], Diagnostics]:
-    """Load the recipe of every stage of a pipeline.
+) -> tuple[dict[str, Recipe], dict[str, Service], Diagnostics]:
+    """Load the recipe of every stage of a pipeline, and of every service.
 
     Args:
         recipe: A pipeline, as `load` gave it.
@@ -45,30 +42,51 @@ def expand(
 
     Returns:
         Stage's name → recipe, each after the stages that it needs (in a circle: as written),
-        and what is wrong. The stages of a pipeline inside this one are named `outer/inner`.
+        the services by name, and what is wrong. The stages of a pipeline inside this one are named
+        `outer/inner`, the services of a stage's own recipe likewise.
     """
-    expansion = _Expansion(tuple(profiles), shared_profiles or PROJECT / "recipes" / "profiles", cwd, kinds)
+    shared = shared_profiles or PROJECT / "recipes" / "profiles"
+    expansion = _Expansion(Children(tuple(profiles), shared, cwd, kinds, Diagnostics()))
     expansion.expand(recipe, "", (recipe.path,), ())
     expansion.check_profiles()
-    return expansion.ordered(), expansion.found
+    services.link(list(expansion.stages.values()), expansion.services, expansion.found)
+    return expansion.ordered(), expansion.services, expansion.found
+
+
+def alone(
+    recipe: Recipe,
+    *,
+    profiles: Sequence[str] = (),
+    shared_profiles: Path | None = None,
+    cwd: Path | None = None,
+    kinds: Collection[str] | None = None,
+) -> tuple[dict[str, Service], Diagnostics]:
+    """Load the services of a recipe that is no pipeline; arguments as those of `expand`."""
+    shared = shared_profiles or PROJECT / "recipes" / "profiles"
+    children = Children(tuple(profiles), shared, cwd, kinds, Diagnostics())
+    found = services.declared(recipe, "", children)
+    services.link([recipe], found, children.found)
+    return found, children.found
 
 
 def needs(recipe: Recipe) -> set[str]:
-    """The stages that a recipe needs: those whose outputs it uses, and those `needs:` names."""
-    used = {ref.target[0] for ref in recipe.references if ref.kind == "stage"}
-    return used | set(recipe.needs)
+    """The stages that a recipe needs: those whose outputs it or its services use, those `needs:` names."""
+    return {ref.target[0] for ref in stage_references(recipe)} | set(recipe.needs)
+
+
+def stage_references(recipe: Recipe) -> list[Reference]:
+    """Where a recipe, or a service that it uses, uses another stage's output."""
+    holders = [recipe, *(service.recipe for service in recipe.uses.values())]
+    return [ref for holder in holders for ref in holder.references if ref.kind == "stage"]
 
 
 @dataclass
 class _Expansion:
     """One pipeline being expanded."""
 
-    profiles: tuple[str, ...]
-    shared: Path
-    cwd: Path | None
-    kinds: Collection[str] | None
-    found: Diagnostics = field(default_factory=Diagnostics)
+    children: Children
     stages: dict[str, Recipe] = field(default_factory=dict)
+    services: dict[str, Service] = field(default_factory=dict)
     groups: dict[str, list[str]] = field(default_factory=dict)
     """A stage that is a pipeline → its stages."""
     places: dict[str, Span] = field(default_factory=dict)
@@ -77,13 +95,18 @@ class _Expansion:
     """(stage, needed stage) → where the need is written."""
     failed: set[str] = field(default_factory=set)
     """Stages whose recipe cannot be used."""
-    known_profiles: set[str] = field(default_factory=set)
+
+    @property
+    def found(self) -> Diagnostics:
+        """Takes every mistake."""
+        return self.children.found
 
     def expand(
         self, pipeline: Recipe, scope: str, chain: tuple[Path, ...], inherited: tuple[str, ...]
     ) -> None:
         """Load the stages of a pipeline; `scope` stands before their names."""
-        self.known_profiles.update(pipeline.profiles)
+        self.children.known_profiles.update(pipeline.profiles)
+        self.services |= services.declared(pipeline, scope, self.children)
         stages = pipeline.tree.get("stages")
         if not isinstance(stages, Mapping):
             return  # The schema says what `stages` must be.
@@ -120,16 +143,14 @@ class _Expansion:
             )
             return
         needed = (*inherited, *self._needs(full, scope, node.get("needs"), siblings))
-        child = self._load(pipeline, full, scope, node, siblings)
+        child = self.children.load(pipeline, entry, siblings, full)
         if child is None:
             self.failed.add(full)
             return
         if child.kind != known_kinds.PIPELINE:
             child.needs = needed
             self.stages[full] = child
-            for reference in child.references:
-                if reference.kind == "stage":
-                    self.named.setdefault((full, reference.target[0]), reference.span)
+            self.services |= services.declared(child, full + "/", self.children)
             return
         if child.path in chain and not node.get("kind"):
             shown = " → ".join(part.name for part in (*chain, child.path))
@@ -139,83 +160,6 @@ class _Expansion:
         before = list(self.stages)
         self.expand(child, full + "/", (*chain, child.path), needed)
         self.groups[full] = [stage for stage in self.stages if stage not in before]
-
-    def _load(
-        self, pipeline: Recipe, full: str, scope: str, node: Mapping, siblings: Mapping
-    ) -> Recipe | None:
-        """The recipe of one stage; None, with the reason reported, when it cannot be used."""
-        overlay = Mapping(
-            node.span, {k: e for k, e in node.entries.items() if k not in _OF_THE_PIPELINE}, node.via
-        )
-        file = node.get("recipe")
-        inline = file is None
-        if inline and not {"kind", "extends"} & set(overlay.entries):
-            stage = full.removeprefix(scope)
-            meant = did_you_mean(stage, siblings.entries)
-            place, around = self.places[full], siblings.span
-            inside = place.file == around.file and around.line <= place.line <= around.end_line
-            if meant and not inside:
-                # Laid over by a profile or by --set, whose stage is misspelt.
-                self.found.add("unknown-stage", f"there is no stage `{stage}`", place, hint=meant)
-                return None
-            self.found.add(
-                "missing-key",
-                f"stage `{stage}` names no `recipe`",
-                place,
-                hint=meant or "write `recipe: FILE`, or the recipe itself with its `kind`",
-            )
-            return None
-        shown = self._shown(pipeline)
-        if file is not None:
-            name = file.value if isinstance(file, Scalar) else None
-            if not isinstance(name, str) or not name:
-                self.found.add("wrong-type", "`recipe` must be the name of a file", file)
-                return None
-            if not tokens.is_known(file):
-                return None
-            shown = os.path.normpath(os.path.join(os.path.dirname(shown), name))
-        child, said = load(
-            Path(shown),
-            profiles=self.profiles,
-            arguments=self._passed(node.get("with")),
-            overlay=None if inline else overlay,
-            shared_profiles=self.shared,
-            cwd=self.cwd,
-            kinds=self.kinds,
-            inline=overlay if inline else None,
-            scope=full + "/",
-            strict_profiles=False,
-            asked_at=None if file is None else file.span,
-        )
-        self.found.extend(said)
-        if child is None:
-            return None
-        self.known_profiles.update(child.profiles)
-        if inline:
-            stage = full.removeprefix(scope)
-            child.stage = (f"stages.{stage}", self.places[full])
-            if "name" not in overlay.entries:
-                child.name = stage
-        return child
-
-    def _shown(self, pipeline: Recipe) -> str:
-        """The pipeline's file as the user named it."""
-        shown = pipeline.tree.span.file
-        is_its = Path(os.path.abspath((self.cwd or Path.cwd()) / shown)) == pipeline.path
-        return shown if is_its else str(pipeline.path)
-
-    def _passed(self, node: Node | None) -> Mapping | None:
-        """The values that `with:` passes."""
-        if node is None or isinstance(node, Mapping):
-            return node
-        if not (isinstance(node, Scalar) and node.value is None):
-            self.found.add(
-                "wrong-type",
-                "`with` must be a mapping of parameters to values",
-                node,
-                hint="write `with: {model: …}`",
-            )
-        return None
 
     def _needs(self, full: str, scope: str, node: Node | None, siblings: Mapping) -> list[str]:
         """The stages that `needs:` of one entry names."""
@@ -241,8 +185,8 @@ class _Expansion:
 
     def check_profiles(self) -> None:
         """Report profiles that no recipe of the pipeline knows."""
-        known = {*self.known_profiles, *shared_names(self.shared)}
-        for name in self.profiles:
+        known = {*self.children.known_profiles, *shared_names(self.children.shared)}
+        for name in self.children.profiles:
             # With a stage that could not be read nobody knows what it declares.
             if name not in known and not self.failed:
                 report_unknown_profile(name, known, self.found)
@@ -255,8 +199,9 @@ class _Expansion:
             for other in recipe.needs:
                 wanted.extend(self.groups.get(other, [other]))
             recipe.needs = tuple(dict.fromkeys(other for other in wanted if other in self.stages))
-            for reference in recipe.references:
-                if reference.kind == "stage" and self._meets(name, reference.target[0], reference.span):
+            for reference in stage_references(recipe):
+                self.named.setdefault((name, reference.target[0]), reference.span)
+                if self._meets(name, reference.target[0], reference.span):
                     wanted.append(reference.target[0])
             edges[name] = [other for other in dict.fromkeys(wanted) if other in self.stages]
         order: list[str] = []

@@ -1,7 +1,8 @@
 """Tokens: what stands in a resolved recipe for a value that is not known yet.
 
-`⟦stages.sft.outputs.model⟧` is known when another stage has its place, `⟦secret:NAME⟧` is
-never written down. See `residency.recipe.model` for the brackets.
+`⟦stages.sft.outputs.model⟧` is known when another stage has its place, `⟦services.retriever.url⟧`
+when the service has started, `⟦secret:NAME⟧` is never written down. See `residency.recipe.model`
+for the brackets.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def parse(body: str) -> tuple[str, tuple[str, ...]]:
         stage, _, output = body.removeprefix("stages.").partition(".outputs.")
         return "stage", (stage, output)
     if body.startswith("services."):
-        return "service", tuple(body.removeprefix("services.").split("."))
+        name, _, key = body.removeprefix("services.").rpartition(".")
+        return "service", (name, key)
     return "loop", tuple(body.removeprefix("loop.").split("."))
 
 

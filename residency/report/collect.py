@@ -171,9 +171,10 @@ def _curve(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 def read_funnels(report: Mapping[str, Any]) -> list[Funnel]:
     """The counts of a data stage's report.json: one funnel for each processor of each dataset.
 
-    A processor that took nothing away has none, unless its dataset would have none at all.
+    A processor that took nothing away has none, unless its dataset would have none at all. A corpus
+    has one funnel.
     """
-    found = []
+    found = [_funnel("records", report)] if "records" in report and "read" in report else []
     for name, dataset in _mapping(report.get("datasets")).items():
         dataset = _mapping(dataset)
         steps = dataset.get("processors")
@@ -192,8 +193,12 @@ def read_funnels(report: Mapping[str, Any]) -> list[Funnel]:
 
 
 def read_files(report: Mapping[str, Any]) -> list[DataFile]:
-    """The files that a data stage made, by its report.json."""
-    found = []
+    """The files that a data or corpus stage made, by its report.json."""
+    found = [
+        DataFile(name, rows, {})
+        for name, key in (("corpus", "records"), ("corpus.jsonl", "passages"))
+        if (rows := integer(report.get(key))) is not None
+    ]
     for dataset in _mapping(report.get("datasets")).values():
         files = _mapping(dataset).get("files")
         for file in files if isinstance(files, list) else []:

@@ -67,6 +67,8 @@ class LiveView:
         self._rows: dict[str, _Row] = {}
         self._title = ""
         self._place = ""
+        self._services: dict[str, tuple[str, str]] = {}
+        """Service → its status, and what there is to say of it."""
         self._live: Any = None
         self._ended = False
         self._lock = threading.RLock()
@@ -96,6 +98,12 @@ class LiveView:
             elif row.started is not None and row.status == "running":
                 row.took = now - row.started
             row.status, row.note = status, wording.clean(note).replace("\n", " ")
+        self._refresh()
+
+    def service(self, name: str, status: str, note: str = "") -> None:
+        """A service has another state."""
+        with self._lock:
+            self._services[name] = (status, wording.clean(note).replace("\n", " "))
         self._refresh()
 
     def progress(self, name: str, progress: Progress, elapsed: float) -> None:
@@ -161,8 +169,8 @@ class LiveView:
 
     def lines(self, width: int, height: int) -> list[Text]:
         """The lines for a terminal of that size."""
-        made = [self._title_line()]
-        made += self._stage_lines(width, height - 1)
+        made = [self._title_line(), *self._service_lines()[: max(0, height // 3)]]
+        made += self._stage_lines(width, height - len(made))
         for line in made:
             line.no_wrap = True
             line.truncate(width, overflow="ellipsis")
@@ -172,6 +180,23 @@ class LiveView:
         from rich.text import Text
 
         return Text.assemble((self._title, "bold"), "  ", (self._place, "dim"))
+
+    def _service_lines(self) -> list[Text]:
+        """The services that run, or have failed; those that are over take no room."""
+        from rich.text import Text
+
+        room = max(map(len, self._services), default=0)
+        styles = {"ready": "green", "failed": "bold red", "restarting": "yellow"}
+        return [
+            Text.assemble(
+                " ~ " if self._ascii else " ⇄ ",
+                f"{name:<{room}}",
+                (f"  service {status}", styles.get(status, "dim")),
+                (f"  {note}" if note else "", "dim"),
+            )
+            for name, (status, note) in self._services.items()
+            if not (self._ended and status == "stopped")
+        ]
 
     def _stage_lines(self, width: int, height: int) -> list[Text]:
         """Each stage; where they are too many, those that are over or wait are put together."""

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from residency.engines.base import MemoryEstimate
-from residency.plan.model import Plan, PlannedStage
+from residency.plan.model import Plan, PlannedService, PlannedStage
 from residency.report import wording
 
 DOES = {"reuse": "reuse", "resume": "go on", "run": "run", "skip": "leave out"}
@@ -34,6 +34,8 @@ def plan_text(plan: Plan, width: int | None = None, gpu_memory: int | None = Non
     for stage in plan.stages:
         if stage.action in ("run", "resume"):
             lines += ["", *_details(stage, width, gpu_memory)]
+    for service in plan.services:
+        lines += ["", *_service(service, plan, width)]
     if plan.warnings:
         lines.append("")
         for warning in plan.warnings:
@@ -75,13 +77,28 @@ def _details(stage: PlannedStage, width: int, gpu_memory: int | None) -> list[st
     version = stage.engine.version()
     engine = f"{stage.engine.name} {version}" if version else f"{stage.engine.name}, which is not installed"
     lines = _fill(f"{stage.name}: {stage.kind} by {engine}", width, hanging="  ")
-    facts = [("needs", ", ".join(stage.needs)), ("uses", _resources(stage))]
+    facts = [("needs", ", ".join(stage.needs)), ("services", ", ".join(stage.services))]
+    facts += [("uses", _resources(stage))]
     facts += [("memory", text) for text in _memory(stage, gpu_memory)]
     facts += [("command", shlex.join(stage.launch.argv)), ("folder", _short(stage.folder))]
     facts += [("leaves", ", ".join(f"{name} ({o.what})" for name, o in stage.outputs.items()))]
     facts += [("secret", f"{name} from ${source}") for name, source in stage.secrets.items()]
     facts += [("note", note) for note in stage.launch.notes]
     facts += [("sets", line) for line in stage.launch.sets]
+    for name, text in facts:
+        if text:
+            lines += _fill(text, width, f"  {name:<8} ", " " * 11)
+    return lines
+
+
+def _service(service: PlannedService, plan: Plan, width: int) -> list[str]:
+    """A service: what it is, whether it is started, and for which stages."""
+    used_by = [stage.name for stage in plan.stages if service.name in stage.services]
+    starts = "" if service in plan.to_serve else ", not needed now"
+    lines = _fill(f"service {service.name}: {service.says}{starts}", width, hanging="  ")
+    facts = [("for", ", ".join(used_by)), ("uses", ", ".join(service.uses))]
+    facts += [("needs", ", ".join(service.needs)), ("command", shlex.join(service.launch.argv))]
+    facts += [("secret", f"{name} from ${source}") for name, source in service.secrets.items()]
     for name, text in facts:
         if text:
             lines += _fill(text, width, f"  {name:<8} ", " " * 11)

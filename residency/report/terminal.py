@@ -118,6 +118,10 @@ class PlainView:
         if status != "waiting":
             self._write(f"[{name}] {status}{took}{': ' + note if note else ''}")
 
+    def service(self, name: str, status: str, note: str = "") -> None:
+        """One line for each change."""
+        self._write(f"[service {name}] {status}{': ' + note if note else ''}")
+
     def progress(self, name: str, progress: Progress, elapsed: float) -> None:
         """A line when enough time has gone by and enough has been done."""
         pace = self._paces.setdefault(name, Pace())

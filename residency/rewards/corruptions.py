@@ -122,6 +122,13 @@ def _place(gold: str, truth: str | None) -> tuple[int, int] | None:
     return None if start < 0 or truth is None else (start, start + len(truth))
 
 
+def once(text: str) -> str | None:
+    """What `repeated` repeats in a text; None for any other text."""
+    size, rest = divmod(len(text) + 1, REPEATED)
+    unit = text[: size - 1]
+    return unit if not rest and unit and "\n".join([unit] * REPEATED) == text else None
+
+
 def _repeated(row: GoldRow, others: Sequence[GoldRow]) -> list[Group]:
     return [["\n".join([_gold(row)] * REPEATED)]]
 

@@ -22,6 +22,8 @@ ROWS = 64
 """Rows that are tried unless the recipe says otherwise."""
 LOOK = 20_000
 """Rows among which those that are tried are chosen."""
+TRIED = 4
+"""Rows that are tried where the check is left out."""
 GOLD = "gold"
 """The case of a right answer."""
 SHOWN = 400
@@ -149,11 +151,7 @@ def check(
         )
     kept = spread(there, count)
     cases = _cases(kept, corruptions.different(there), which)
-    samples = [
-        Sample(case.row.data_source, text, case.row.ground_truth, case.row.extra_info)
-        for case in cases
-        for text in case.group
-    ]
+    samples = [_sample(case.row, text) for case in cases for text in case.group]
     if tell is not None:
         tell(f"scoring {len(samples)} answers to {len(kept)} questions")
     scored = iter(Scorer(components, calls or Calls()).score_now(samples))
@@ -173,6 +171,35 @@ def check(
         if failure:
             report.failures.append(failure)
     return report
+
+
+def try_out(components: Sequence[Component], rows: Iterable[GoldRow], calls: Calls | None = None) -> None:
+    """See that answers can be scored at all, where the gold check is left out.
+
+    A function that never gives a score would be found out by the first step, minutes later.
+
+    Raises:
+        StageFailed: A component that has a weight gave no score to any of a few answers.
+    """
+    samples = [
+        _sample(row, text)
+        for row in islice(rows, TRIED)
+        for text in (row.gold or str(row.ground_truth), f"<answer>{row.ground_truth}</answer>", "")
+    ]
+    scored = Scorer(components, calls or Calls()).score_now(samples)
+    for component in components:
+        reasons = [result.errors.get(component.name) for result in scored]
+        if component.weight and reasons and all(reasons):
+            raise StageFailed(
+                f"the reward `{component.name}` gave none of {len(samples)} answers a score: {reasons[0]}; "
+                f"the ground truth was {shown(samples[0].ground_truth)}",
+                "mend the function, its `args:` or the rows; it must return a number",
+            )
+
+
+def _sample(row: GoldRow, text: str) -> Sample:
+    """An answer to a question, with what a reward function is given in training."""
+    return Sample(row.data_source, text, row.ground_truth, {**row.extra_info, "turns": [text]})
 
 
 @dataclass(slots=True)
@@ -214,6 +241,8 @@ def insist(report: GoldReport) -> None:
 
 def shown(value: object) -> str:
     """A value as a message shows it: in quotes, cut in its middle when long."""
+    if isinstance(value, str) and (once := corruptions.once(value)) is not None:
+        return f"{shown(once)}, {corruptions.REPEATED} times"
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} … {text[-SHOWN // 2 :]}"
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from residency.rewards.gold import Failure, GoldReport, shown
+from residency.rewards.gold import GOLD, Failure, GoldReport, shown
 
+OTHERWISE = (
+    "where the row's own answer has not the form that is asked for, the recipe writes it: "
+    '`rows: {gold: "<answer>{label}</answer>"}`'
+)
 MOST = 5
 """Failures that are shown of each case."""
 
@@ -25,6 +29,8 @@ def text(report: GoldReport, *, name: str) -> str:
     more = {case: count - MOST for case, count in shown_of.items() if count > MOST}
     if more:
         lines += ["", "and " + ", ".join(f"{count} more of {case}" for case, count in more.items())]
+    if GOLD in shown_of:
+        lines += ["", OTHERWISE]
     failed = len(report.failures)
     answers = "answer is" if failed == 1 else "answers are"
     lines += ["", f"{failed} {answers} scored as they must not be" if failed else "the gold check is passed"]

@@ -63,7 +63,7 @@ class RewardRow:
     group: Any | None
     """What groups prompts for HRPO (`rows.group`)."""
     columns: dict[str, Any]
-    """The row's own columns; for verl's rows those of `extra_info` too."""
+    """The row's own columns; for verl's rows those of `extra_info` and their `ground_truth` too."""
     index: int
     """The row's number in its file, from 0."""
 
@@ -125,6 +125,12 @@ def make(
     extra = row.get("extra_info")
     if isinstance(extra, Mapping):
         columns = {**extra, **columns}
+    given = row.get("reward_model")
+    if isinstance(given, Mapping) and given.get("ground_truth") is not None:
+        columns.setdefault("ground_truth", given["ground_truth"])
+    for column in ("images", "videos", "audios"):
+        if row.get(column):
+            raise BadRow(f"it has `{column}`", "prompts are text alone: leave such rows out")
     own, answer = _own(row, entry or {}, needed="prompt" not in wanted)
     messages = _prompt(wanted, own, columns)
     gold = fill(wanted["gold"], columns, "gold") if "gold" in wanted else answer
@@ -198,15 +204,19 @@ def _truth(
     if "ground_truth" in wanted:
         return _column(wanted["ground_truth"], columns, "ground_truth")
     given = row.get("reward_model")
-    if isinstance(given, Mapping) and given.get("ground_truth") is not None:
+    if isinstance(given, Mapping) and "ground_truth" in given:
+        if given["ground_truth"] is None:
+            raise BadRow("nothing stands in `reward_model.ground_truth`", _TRUTH)
         return given["ground_truth"]
     for column in TRUTH_COLUMNS:
         if columns.get(column) is not None:
             return columns[column]
     if answer is not None:
         return answer
-    hint = f"name its column: `rows: {{ground_truth: …}}`; the row has {', '.join(list(columns)[:12])}"
-    raise BadRow("it has no ground truth", hint)
+    raise BadRow("it has no ground truth", f"{_TRUTH}; the row has {', '.join(list(columns)[:12])}")
+
+
+_TRUTH = "name its column: `rows: {ground_truth: …}`"
 
 
 def _own(
@@ -233,6 +243,9 @@ def _own(
     if places["prompt"] not in row:
         if not needed:
             return [], _text(row, places["response"]) or None
+        if isinstance(row.get("prompt"), str):
+            hint = 'make a message of it: `rows: {prompt: "{prompt}"}`'
+            raise BadRow("its `prompt` is a text, and not a list of messages", hint)
         hint = 'write the prompt from its columns: `rows: {prompt: "{question}"}`; it has '
         raise BadRow("it has no prompt", hint + ", ".join(list(row)[:12]))
     messages = []

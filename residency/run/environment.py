@@ -9,17 +9,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.engines.base import Engine
 from residency.errors import Missing, RecipeInvalid
-from residency.plan.model import Plan, PlannedStage
+from residency.plan.model import Command, Plan
 from residency.recipe import tokens
 from residency.recipe.model import TOKEN_CLOSE, TOKEN_OPEN
 from residency.run.redact import Redactor, surely_secret
 
 _SECRET = re.compile(f"{TOKEN_OPEN}secret:([^{TOKEN_CLOSE}]+){TOKEN_CLOSE}")
+SERVE = "serve"
 _OWN = ("RESIDENCY_MIRROR", "RESIDENCY_CACHE", "RESIDENCY_OFFLINE")
 
 
-def added(stage: PlannedStage, devices: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def added(stage: Command, devices: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """What a stage's command has beside the launcher's own environment.
 
     Secrets stand in it as tokens. Later ones win: our defaults, the devices given to the stage,
@@ -66,7 +68,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, 
     return {**environ, **filled}
 
 
-def secrets_of(stage: PlannedStage) -> dict[str, str]:
+def secrets_of(stage: Command) -> dict[str, str]:
     """The environment variables that a stage's secrets come from, each with what they are for."""
     found = {source: name for name, source in stage.secrets.items()}
     given = stage.job.config.get("env")
@@ -74,24 +76,30 @@ def secrets_of(stage: PlannedStage) -> dict[str, str]:
         for name, value in given.items():
             for source in _SECRET.findall(_text(value)):
                 found.setdefault(source, str(name))
+    token = stage.job.config.get("token_env")
+    if stage.recipe.kind == SERVE and token and not (isinstance(given, Mapping) and token in given):
+        found.setdefault(str(token), "the token that clients must send")
     return found
 
 
 def check_secrets(plan: Plan, environ: Mapping[str, str]) -> None:
     """Raise Missing when a stage that will run wants a secret that is not set; names them all."""
     absent: dict[str, str] = {}
-    for stage in plan.stages:
-        if stage.action in ("run", "resume"):
-            for source in secrets_of(stage):
-                if not environ.get(source):
-                    absent.setdefault(source, stage.name)
+    commands: list[tuple[str, Command]] = [(f"stage {stage.name}", stage) for stage in plan.ahead]
+    commands += [(f"service {service.name}", service) for service in plan.to_serve]
+    for what, command in commands:
+        for source in secrets_of(command):
+            if not environ.get(source):
+                absent.setdefault(source, what)
     if absent:
-        listed = ", ".join(f"{name} (stage {stage})" for name, stage in absent.items())
+        listed = ", ".join(f"{name} ({what})" for name, what in absent.items())
         what = "a secret is" if len(absent) == 1 else f"{len(absent)} secrets are"
         raise Missing(f"{what} not set: {listed}", " ".join(["export", *(f"{name}=…" for name in absent)]))
 
 
-def check_no_secret(stage: PlannedStage, environ: Mapping[str, str], config_text: str) -> None:
+def check_no_secret(
+    stage: Command, environ: Mapping[str, str], config_text: str, what: str = "stage"
+) -> None:
     """Raise RecipeInvalid when a secret's value stands in what would be written for the stage."""
     names = {*secrets_of(stage), *(n for n, value in environ.items() if surely_secret(n, value))}
     redactors = {name: Redactor([environ[name]]) for name in sorted(names) if environ.get(name)}
@@ -105,7 +113,7 @@ def check_no_secret(stage: PlannedStage, environ: Mapping[str, str], config_text
         for what, text in texts.items():
             if redactor.finds(text):
                 raise RecipeInvalid(
-                    f"stage {stage.name}: the value of {name} stands in {what}, which is written to a file",
+                    f"{what} {stage.name}: the value of {name} stands in {what}, which is written to a file",
                     f"name it instead, under env: only, as ${{secret:{name}}}",
                 )
 
@@ -134,3 +142,20 @@ def symbolic(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [symbolic(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def check_engines(commands: Iterable[Command]) -> None:
+    """Raise Missing when an engine of a stage or service that will run is not installed; names them all."""
+    absent: dict[str, tuple[Engine, list[str]]] = {}
+    for command in commands:
+        engine = command.engine
+        if engine is not None and engine.version() is None:
+            absent.setdefault(engine.name, (engine, []))[1].append(command.name)
+    if absent:
+        listed = "; ".join(
+            f"{name} is not installed, which "
+            + (f"stage {names[0]} needs" if len(names) == 1 else f"the stages {' and '.join(names)} need")
+            for name, (_, names) in absent.items()
+        )
+        installs = dict.fromkeys(engine.install for engine, _ in absent.values())
+        raise Missing(listed, " && ".join(installs))

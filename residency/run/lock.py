@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from residency import files
-from residency.plan.model import Plan, PlannedStage
+from residency.plan.model import Plan, PlannedService, PlannedStage
 from residency.recipe.model import TOKEN_OPEN
 from residency.run import origin
 from residency.run.environment import symbolic
@@ -62,6 +62,7 @@ def write(run_dir: Path, plan: Plan, record: RunRecord, redactor: Redactor, abou
         "files": _given({s.name: _parts(s, "file.") for s in plan.stages}),
         "functions": {k: v for s in plan.stages for k, v in _parts(s, "function.").items()},
         "secrets": _given({s.name: dict(s.secrets) for s in plan.stages}),
+        **_given({"services": {service.name: _service(service, plan) for service in plan.services}}),
         "stages": {stage.name: _stage(stage) for stage in plan.stages},
         "recipe": symbolic(plan.recipe.config),
     }
@@ -89,6 +90,23 @@ def _stage(stage: PlannedStage) -> dict[str, Any]:
         "recipe_files": [str(path) for path in stage.recipe.files or [stage.recipe.path]],
         "params": stage.recipe.params,
         "config": symbolic(stage.recipe.config),
+    }
+
+
+def _service(service: PlannedService, plan: Plan) -> dict[str, Any]:
+    """A service as it was declared; its address in this run stands in run.json."""
+    used_by = [stage.name for stage in plan.stages if service.name in stage.services]
+    if service.engine is None:
+        return {"url": service.url, "used_by": used_by}
+    return {
+        "engine": service.engine.name,
+        "engine_version": service.engine.version(),
+        "used_by": used_by,
+        "recipe_files": [str(path) for path in service.recipe.files or [service.recipe.path]],
+        "params": service.recipe.params,
+        "parts": dict(service.parts),
+        "secrets": dict(service.secrets),
+        "config": symbolic(service.recipe.config),
     }
 
 

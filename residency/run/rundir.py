@@ -45,6 +45,24 @@ class StageRecord:
 
 
 @dataclass(slots=True)
+class ServiceRecord:
+    """One service as a run saw it."""
+
+    name: str
+    engine: str | None = None
+    """None for one that ran already."""
+    url: str | None = None
+    status: str = "waiting"
+    """waiting (never needed), starting, ready, restarting, stopped or failed."""
+    restarts: int = 0
+    folder: str = ""
+    """Relative to the run's folder; its log stands there."""
+    used_by: list[str] = field(default_factory=list)
+    """Stages."""
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class RunRecord:
     """run.json."""
 
@@ -64,6 +82,7 @@ class RunRecord:
     warnings: list[str] = field(default_factory=list)
     error: dict[str, str | None] | None = None
     pid: int | None = None
+    services: list[ServiceRecord] = field(default_factory=list)
     pid_started: str | None = None
     """Of the launcher: a run whose launcher has gone is not running, whatever its status says."""
 
@@ -80,14 +99,17 @@ def load(folder: Path) -> RunRecord | None:
     try:
         raw = files.read_json(folder / FILE)
         stages = [_take(StageRecord, stage) for stage in raw["stages"]]
+        services = [_take(ServiceRecord, service) for service in raw.get("services") or ()]
         record: RunRecord = _take(RunRecord, raw)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    record.stages = stages
+    record.stages, record.services = stages, services
     if record.status == "running" and not procs.alive(record.pid, record.pid_started):
         record.status = "interrupted"
         for stage in stages:
             stage.status = "interrupted" if stage.status == "running" else stage.status
+        for service in services:
+            service.status = service.status if service.status in ("waiting", "failed") else "stopped"
     return record
 
 

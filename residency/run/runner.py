@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from residency.errors import EXIT_DONE, Interrupted, Missing, ResidencyError
+from residency.errors import EXIT_DONE, Interrupted, ResidencyError
 from residency.plan.model import Plan, PlannedStage
-from residency.run import environment, executors, lock, procs, rundir, stagefiles, state
+from residency.run import dryrun, environment, executors, lock, procs, records, rundir, stagefiles, state
 from residency.run.executors.base import Executor
 from residency.run.failures import from_os
 from residency.run.redact import Redactor
-from residency.run.rundir import RunRecord, StageRecord
+from residency.run.rundir import RunRecord
+from residency.run.services import Services, together
 from residency.run.signals import Signals
 from residency.run.stagerun import Context, StageRun
 from residency.run.state import Unreadable
@@ -76,15 +77,16 @@ def execute(
     """
     environ = dict(os.environ)
     executor = executor or executors.get("local")
-    declared = [source for stage in plan.stages for source in environment.secrets_of(stage)]
+    declared = [source for one in (*plan.stages, *plan.services) for source in environment.secrets_of(one)]
     redactor = Redactor.of(environ, declared)
-    ahead = [stage for stage in plan.stages if stage.action in ("run", "resume")]
-    for stage in ahead:
+    for stage in plan.ahead:
         environment.check_no_secret(stage, environ, stagefiles.stage_text(stage))
+    for service in plan.to_serve:
+        environment.check_no_secret(service, environ, stagefiles.stage_text(service), "service")
     if not dry_run:
-        _check_engines(ahead)
+        environment.check_engines([*plan.ahead, *plan.to_serve])
         environment.check_secrets(plan, environ)
-        executor.check(ahead)
+        executor.check([*plan.ahead, *plan.to_serve, *together(plan)])
     try:
         run_dir = rundir.create(runs, plan.recipe.name, dry_run=dry_run)
         context = Context(executor, view, redactor, environ, rundir.identity(run_dir))
@@ -92,21 +94,6 @@ def execute(
         return run.write_only() if dry_run else run.go()
     except OSError as error:
         raise from_os(error, f"the run of {plan.recipe.name} cannot be recorded") from error
-
-
-def _check_engines(stages: Sequence[PlannedStage]) -> None:
-    absent: dict[str, tuple[PlannedStage, list[str]]] = {}
-    for stage in stages:
-        if stage.engine.version() is None:
-            absent.setdefault(stage.engine.name, (stage, []))[1].append(stage.name)
-    if absent:
-        listed = "; ".join(
-            f"{name} is not installed, which "
-            + (f"stage {names[0]} needs" if len(names) == 1 else f"the stages {' and '.join(names)} need")
-            for name, (_, names) in absent.items()
-        )
-        installs = dict.fromkeys(stage.engine.install for stage, _ in absent.values())
-        raise Missing(listed, " && ".join(installs))
 
 
 class _Run:
@@ -129,6 +116,7 @@ class _Run:
         self.context = context
         self.parallel = max(1, parallel)
         self.active: dict[str, StageRun] = {}
+        self.services = Services(plan.services, run_dir, context)
         self.error: ResidencyError | None = None
         self.stopping = False
         self.began = self.recorded = time.monotonic()
@@ -144,7 +132,7 @@ class _Run:
             set=redact.tree(list(plan.overrides)),
             started=state.now(),
             warnings=redact.tree(list(plan.warnings)),
-            stages=[_stage_record(stage, runs) for stage in plan.stages],
+            stages=[records.of_stage(stage, runs) for stage in plan.stages],
             pid=pid,
             pid_started=procs.started(pid),
         )
@@ -156,19 +144,7 @@ class _Run:
     def write_only(self) -> RunResult:
         """Write what would be used; start nothing."""
         self.view.begin(self.plan, self.run_dir)
-        for stage in self.plan.stages:
-            if stage.action in ("run", "resume"):
-                folder = self.run_dir / "stages" / rundir.folder_name(stage.name)
-                folder.mkdir()
-                devices = {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(stage.job.gpus))}
-                stagefiles.write(folder, stage, environment.added(stage, devices, self.context.environ))
-                self.view.stage(stage.name, "waiting", stage.reason)
-                self.view.message(f"stage {stage.name} would run by {folder / stagefiles.COMMAND}")
-            elif stage.action == "reuse":
-                rundir.link_stage(self.run_dir, stage.name, stage.folder)
-                self.view.stage(stage.name, "reused", stage.reason)
-            else:
-                self.view.stage(stage.name, "skipped", stage.reason)
+        dryrun.write(self.plan, self.run_dir, self.view, self.context.environ)
         return self._end("dry-run")
 
     # ---- run
@@ -196,8 +172,10 @@ class _Run:
                 self._abandon("failed", self.error)
             except BaseException as error:
                 self._abandon("failed", ResidencyError(f"{type(error).__name__}: {error}"))
+                self._close_services()
                 self._end("failed")
                 raise
+            self._close_services()
             status = "failed" if self.error else "done"
             if self.error is None and self.stopping and not self._finished():
                 status = "interrupted"
@@ -237,19 +215,44 @@ class _Run:
 
     def _loop(self) -> None:
         while True:
-            if not self.stopping and self.error is None:
+            self.services.keep(self._services_wanted())
+            going = not self.stopping and self.error is None
+            if going:
                 self._start_ready()
-            if not self.active:
+            if not self.active and not (going and self.error is None and self.services.pending):
                 return
             self._wait()
+            self._look_after_services()
             self._record_progress()
             for name, run in list(self.active.items()):
                 ended = run.poll()
                 if ended is not None:
                     self._ended(name, run, ended)
 
+    def _services_wanted(self) -> list[str]:
+        """The services of the stages that run, or will."""
+        begun = self.stopping or self.error is not None
+        return [
+            name
+            for stage in self.plan.stages
+            for name in stage.services
+            if stage.name in self.active or (self.records[stage.name].status == "waiting" and not begun)
+        ]
+
+    def _look_after_services(self) -> None:
+        """Note how they are; a stage cannot go on without those that it uses."""
+        self.services.poll()
+        for run in self.active.values():
+            if error := self.services.error(run.stage.services):
+                run.doom(error)
+
+    def _close_services(self) -> None:
+        self.services.close()
+        self.record.services = records.of_services(self.services.runs.values(), self.plan)
+
     def _record_progress(self) -> None:
         if time.monotonic() - self.recorded >= RECORD_SECONDS:
+            self.record.services = records.of_services(self.services.runs.values(), self.plan)
             self.recorded = time.monotonic()
             for name, run in self.active.items():
                 self._take_down(name, run)
@@ -268,10 +271,23 @@ class _Run:
                 continue
             if any(self.records[need].status not in _OVER for need in stage.needs if need in self.records):
                 continue
+            if error := self.services.error(stage.services):
+                self._cannot_start(stage, error)
+                return
+            if not self.services.ready(stage.services):
+                continue
             devices = self.context.executor.reserve(stage)
             if devices is None:
                 continue
+            self.services.hand_over(stage)
             self._start(stage, devices)
+
+    def _cannot_start(self, stage: PlannedStage, error: ResidencyError) -> None:
+        """A service that the stage needs has failed."""
+        self.error = type(error)(f"stage {stage.name}: {error.message}", error.hint)
+        self.records[stage.name].status = "failed"
+        self.record.save(self.run_dir)
+        self.view.stage(stage.name, "failed", error.hint or "")
 
     def _start(self, stage: PlannedStage, devices: Mapping[str, str]) -> None:
         run = StageRun(stage, devices, self.context)
@@ -319,6 +335,7 @@ class _Run:
     def _wait(self) -> None:
         """Until there is news of a command, or it is time for a look."""
         watched = [number for run in self.active.values() if (number := run.fileno()) is not None]
+        watched += self.services.filenos()
         if watched:
             select.select(watched, [], [], WAIT_SECONDS)
         else:
@@ -339,6 +356,7 @@ class _Run:
         self.stopping = True
         for run in self.active.values():
             run.kill()
+        self.services.kill()
         if not any(run.fileno() is not None for run in self.active.values()):
             raise KeyboardInterrupt
 
@@ -376,15 +394,3 @@ class _Run:
             self.view.message(f"{self.error.message}: {self.error.hint}", "warning")
         self.view.end(status, seconds)
         return RunResult(self.run_dir, status, seconds, self.error)
-
-
-def _stage_record(stage: PlannedStage, runs: Path) -> StageRecord:
-    return StageRecord(
-        name=stage.name,
-        kind=stage.kind,
-        engine=stage.engine.name,
-        key=stage.key,
-        folder=os.path.relpath(stage.folder, runs),
-        needs=list(stage.needs),
-        reason=stage.reason,
-    )

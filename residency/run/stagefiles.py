@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from residency import files
-from residency.plan.model import PlannedStage
+from residency.plan.model import Command
 from residency.recipe import tokens
 from residency.run.environment import command_line
 from residency.run.state import jsonable
@@ -25,7 +25,7 @@ def dump_yaml(value: Any) -> str:
     return str(yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True, width=10_000))
 
 
-def stage_text(stage: PlannedStage) -> str:
+def stage_text(stage: Command) -> str:
     """stage.yaml: the resolved recipe with the paths of earlier stages filled in; secrets by name.
 
     It is data, read as it stands: `${` in it is text.
@@ -34,22 +34,24 @@ def stage_text(stage: PlannedStage) -> str:
     return dump_yaml(jsonable(named))
 
 
-def command_text(stage: PlannedStage, env: Mapping[str, str]) -> str:
+def command_text(stage: Command, env: Mapping[str, str]) -> str:
     """command.txt: one line that repeats the stage by hand from its folder."""
-    version = stage.engine.version() or "not installed"
+    engine = stage.engine
+    by = f"{engine.name} {engine.version() or 'not installed'}" if engine else ""
+    what = "Service" if stage.recipe.kind == "serve" else "Stage"
     return (
-        f"# Stage {stage.name}, {stage.engine.name} {version}. From this folder: sh {COMMAND}\n"
+        f"# {what} {stage.name}, {by}. From this folder: sh {COMMAND}\n"
         f"{command_line(stage.launch.argv, env)}\n"
     )
 
 
-def write(folder: Path, stage: PlannedStage, env: Mapping[str, str]) -> None:
+def write(folder: Path, stage: Command, env: Mapping[str, str]) -> None:
     """Write all of it into `folder`; a file that is already what it should be is left alone."""
     texts = {STAGE: stage_text(stage), **stage.launch.files, COMMAND: command_text(stage, env)}
     for name, text in texts.items():
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
-            raise ValueError(f"{stage.engine.name} wants to write {name}, outside the stage's folder")
+            raise ValueError(f"{stage.name} wants to write {name}, outside the stage's folder")
         path = folder / relative
         try:
             if path.read_text(encoding="utf-8") == text:

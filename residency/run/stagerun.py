@@ -62,6 +62,7 @@ class StageRun:
         self._running: Running | None = None
         self._asked_to_stop = False
         self._stalled: str | None = None
+        self._doomed: ResidencyError | None = None
         self._warned: set[str] = set()
         self._noticed = False
         self._earlier = 0.0
@@ -96,7 +97,7 @@ class StageRun:
             raise
         except Exception as error:
             raise unexpected(stage, "while it made ready to resume", error) from error
-        self.state = self._begin(previous, resumed)
+        self.state = state.begin(stage, previous, resumed, self._context.run)
         self.state.save(self.folder)
         if resumed is None:
             # What an attempt logged whose work is lost is no part of the curve.
@@ -132,24 +133,6 @@ class StageRun:
             self._context.view.message(f"stage {self.stage.name} is done again: {problem}", "warning")
             return None
         return found
-
-    def _begin(self, previous: State | None, resumed: str | None) -> State:
-        stage = self.stage
-        return State(
-            status="running",
-            name=stage.name,
-            kind=stage.kind,
-            key=stage.key,
-            fingerprint=stage.fingerprint,
-            parts=dict(stage.parts),
-            engine=stage.engine.name,
-            engine_version=stage.engine.version(),
-            started=previous.started if previous else state.now(),
-            seconds=previous.seconds if previous else 0.0,
-            attempts=(previous.attempts if previous else 0) + 1,
-            resumed_from=resumed,
-            run=self._context.run,
-        )
 
     def _head(self, log: Path) -> int:
         """Begin an attempt in the log; returns where what the command prints will start."""
@@ -290,6 +273,12 @@ class StageRun:
         if self._running is not None:
             self._running.stop()
 
+    def doom(self, error: ResidencyError) -> None:
+        """Stop the command, since it cannot end well: what it needs has failed."""
+        if self._doomed is None and not self._asked_to_stop and self._running is not None:
+            self._doomed = type(error)(f"stage {self.stage.name}: {error.message}", error.hint)
+            self._running.stop()
+
     def kill(self) -> None:
         """Stop the command at once."""
         self._asked_to_stop = True
@@ -309,10 +298,12 @@ class StageRun:
                 self._accept(self._verify())
                 return self._close("done")
             except ResidencyError as error:
-                if not self._asked_to_stop:
+                if not self._asked_to_stop and self._doomed is None:
                     return self._fail(error)
         if self._asked_to_stop:
             return self._close("interrupted")
+        if self._doomed is not None:
+            return self._fail(self._doomed)
         log = self.folder / stagefiles.LOG
         return self._fail(explain(self.stage, ended, self._stalled, log, tail(log, self._log_start)))
 

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from residency import files
+
+if TYPE_CHECKING:
+    from residency.plan.model import PlannedStage
 
 FILE = "state.json"
 
@@ -88,6 +91,32 @@ def load(folder: Path) -> State | None:
     if wrong:
         raise Unreadable(f"{folder / FILE}: {', '.join(wrong)} should be a mapping")
     return found
+
+
+def begin(stage: PlannedStage, previous: State | None, resumed: str | None, run: str) -> State:
+    """The state of an attempt that begins.
+
+    Args:
+        stage: What is done.
+        previous: What an earlier attempt left.
+        resumed: What it goes on from, if from anything.
+        run: The run that it is a part of.
+    """
+    return State(
+        status="running",
+        name=stage.name,
+        kind=stage.kind,
+        key=stage.key,
+        fingerprint=stage.fingerprint,
+        parts=dict(stage.parts),
+        engine=stage.engine.name,
+        engine_version=stage.engine.version(),
+        started=previous.started if previous else now(),
+        seconds=previous.seconds if previous else 0.0,
+        attempts=(previous.attempts if previous else 0) + 1,
+        resumed_from=resumed,
+        run=run,
+    )
 
 
 def now() -> str:

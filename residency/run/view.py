@@ -18,6 +18,9 @@ class View(Protocol):
     def stage(self, name: str, status: str, note: str = "") -> None:
         """A stage is now waiting, running, done, reused, failed, interrupted or skipped."""
 
+    def service(self, name: str, status: str, note: str = "") -> None:
+        """A service is now starting, ready, restarting, stopping, stopped or failed."""
+
     def progress(self, name: str, progress: Progress, elapsed: float) -> None:
         """How far a running stage is, about once a second; `elapsed` seconds in this attempt."""
 
@@ -38,6 +41,9 @@ class SilentView:
         """Nothing."""
 
     def stage(self, name: str, status: str, note: str = "") -> None:
+        """Nothing."""
+
+    def service(self, name: str, status: str, note: str = "") -> None:
         """Nothing."""
 
     def progress(self, name: str, progress: Progress, elapsed: float) -> None:

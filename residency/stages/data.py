@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from residency.engines.base import CheckContext, Engine
 from residency.engines.processors import fields, registry
@@ -26,14 +25,13 @@ from residency.recipe.tokens import is_known
 from residency.rows import split
 from residency.rows.formats import entry
 from residency.sources import spec
+from residency.stages._sources import check_source, local
 from residency.stages.base import Inputs, Output, StageKind
 
 RESERVED = {
     "dataset_info": Output("dataset_info.json", "file"),
     "report": Output("report.json", "file"),
 }
-# The schema says these with its own codes.
-_OF_THE_SCHEMA = {"sha256", "bytes", "unpack"}
 
 
 class Data(StageKind):
@@ -47,7 +45,7 @@ class Data(StageKind):
         if isinstance(sources, Tree):
             for item in sources.entries.values():
                 if isinstance(item.value, Tree):
-                    _check_source(item.value, recipe.folder, found)
+                    check_source(item.value, recipe.folder, found)
         tree = recipe.tree.get("datasets")
         if isinstance(tree, Tree):
             names = set(sources.entries) if isinstance(sources, Tree) else set()
@@ -81,7 +79,7 @@ class Data(StageKind):
         for value in sources.values():
             url = value.get("url") if isinstance(value, Mapping) else None
             if isinstance(url, str) and spec.scheme(url) == "file" and TOKEN_OPEN not in url:
-                files.append(_local(url, recipe_folder))
+                files.append(local(url, recipe_folder))
         own = {*sources, *(name for item in found for name in item.files.values())}
         entries = registry.entries(project)
         for name in (name for item in found for name in item.sources):
@@ -97,48 +95,6 @@ class Data(StageKind):
             files=tuple(dict.fromkeys(p for p in files if p.exists())),
             functions=tuple(functions),
             ignore=("resources.cpus",),
-        )
-
-
-def _local(url: str, folder: Path) -> Path:
-    return folder / Path(url.removeprefix("file://").removeprefix("file:")).expanduser()
-
-
-def _check_source(tree: Tree, folder: Path, found: Diagnostics) -> None:
-    """What is wrong with one source."""
-    if not all(is_known(item.value) for item in tree.entries.values()):
-        return
-    value = plain(tree)
-    wrong = spec.problems(value)
-    for key, text in wrong:
-        if key in _OF_THE_SCHEMA or (key == "kind" and "must be" in text):
-            continue
-        node = tree.get(key)
-        if node is None or not isinstance(node, Scalar) or not isinstance(node.value, str):
-            continue  # missing, or of a type that the schema has refused
-        said = f"`{key}` {text}"
-        if key == "url":
-            found.add("bad-url", said, node)
-        elif key == "member" and not value.get("unpack"):
-            found.add("bad-glob", said, node)
-        else:
-            found.add("conflicting-keys", said, node)
-    url = tree.get("url")
-    if any(key == "url" for key, _ in wrong) or not isinstance(url, Scalar):
-        return
-    scheme = spec.scheme(url.value)
-    if scheme == "file" and not _local(url.value, folder).exists():
-        found.add(
-            "missing-file", f"{url.value} is not there", url, hint=f"a relative path starts at {folder}"
-        )
-    host = urlsplit(url.value).hostname or "" if scheme in ("https", "http") else ""
-    if host and not value.get("sha256"):
-        found.add(
-            "no-sha256",
-            f"nothing says which version of this file is meant: {host} may send another one tomorrow",
-            url,
-            severity="warning",
-            hint="add `sha256:`; the first run's report.json has it",
         )
 
 

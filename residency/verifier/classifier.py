@@ -44,6 +44,18 @@ def held(name: str, *, device: str = "auto", dtype: str = "auto") -> Classifier:
         return _held[key]
 
 
+def release() -> None:
+    """Let go of the verifiers that this process holds, so that others have the memory."""
+    with _loading:
+        if not _held:
+            return
+        _held.clear()
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 class Classifier:
     """A two-class model with its own tokenizer. One caller at a time uses it; others wait."""
 

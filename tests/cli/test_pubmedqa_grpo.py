@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from tiny_model import make_tiny_model
 
+from residency.cli.main import main
 from residency.files import jsonl_rows
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,17 @@ STEPS = 3
 
 def rows(path: Path) -> list[dict[str, Any]]:
     return jsonl_rows(path.read_text()) if path.is_file() else []
+
+
+@pytest.mark.parametrize("card", [8, 16, 24, 80])
+def test_the_presets_stand_within_their_cards(
+    card: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `plan` expects them to need leaves a card's driver its share."""
+    monkeypatch.setenv("RESIDENCY_RUNS", str(tmp_path))
+    assert main(["plan", str(RECIPE), "--profile", f"gpu{card}"]) == 0
+    (needed,) = re.findall(r"memory +about ([\d.]+) GiB of a GPU", capsys.readouterr().out)
+    assert 0.5 * card < float(needed) < 0.92 * card
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from residency.cli.main import main
+from residency.paths import PROJECT
 
 VERL = """
 verl:
@@ -74,6 +75,7 @@ def test_unsound_rewards(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "row 1, gold: it scores 2.4 and not 2.8" in said
     assert "ground truth  'no'" in said
     assert "and 15 more of gold" in said
+    assert "the recipe writes it: `rows: {gold:" in said
     assert main(["rewards", "test", recipe(folder, PUBLISHED), "--rows", "2", "--format", "json"]) == 4
     found = json.loads(capsys.readouterr().out)["rlvr"]
     assert (found["ok"], found["rows"]) == (False, 2)
@@ -146,3 +148,14 @@ def test_rows_that_another_stage_makes(folder: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert main(["rewards", "test", str(path)]) == 0
     assert "stage train: 64 rows tried" in capsys.readouterr().out
+
+
+def test_a_verifier_that_another_stage_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(PROJECT / "recipes" / "examples" / "ppo_verifier.yaml")
+    assert main(["rewards", "test", path, "--profile", "smoke"]) == 3
+    said = capsys.readouterr().err
+    assert "takes its reward `verifier` from stage verifier, which has not run" in said
+    made = [f"launch.py {path} --profile smoke --only {name}`" for name in ("model", "data", "verifier")]
+    assert [said.find(command) for command in made] == sorted(said.find(command) for command in made)
+    assert all(command in said for command in made)
+    assert "--only sft`" not in said

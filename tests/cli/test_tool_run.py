@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import taught_model
 import yaml
-from tiny_model import make_tiny_model
 
-from residency.engines.verl.tool_schemas import schemas
 from rewards import format, number
 
 pytestmark = pytest.mark.slow
@@ -43,13 +41,7 @@ def written() -> tuple[str, str, list[str]]:
 
 
 def dialogue(question: str, last: str) -> list[dict[str, Any]]:
-    return [
-        {"role": "system", "content": written()[0]},
-        {"role": "user", "content": question},
-        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": CALL}]},
-        {"role": "tool", "content": "6"},
-        {"role": "assistant", "content": last},
-    ]
+    return taught_model.dialogue(written()[0], question, CALL, "6", last)
 
 
 @pytest.fixture(scope="module")
@@ -60,57 +52,9 @@ def questions() -> list[str]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, questions: list[str]) -> Path:
     """A tiny model that nearly always calls the calculator, and then says what it was told or does not."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.manual_seed(0)
     _, template, tools = written()
-    folder = tmp_path_factory.mktemp("taught")
-    told = json.dumps(schemas(tools))
-    texts = [template, *[told] * 4, *(f"{one}\n{dialogue(one, SAYS)}\n{HIDES}" for one in questions)]
-    make_tiny_model(folder, texts, vocabulary=900)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    network = AutoModelForCausalLM.from_pretrained(folder)
-
-    def ids_of(messages: list[dict[str, Any]], opened: bool) -> list[int]:
-        made = tokenizer.apply_chat_template(
-            messages,
-            chat_template=template,
-            tools=schemas(tools),
-            add_generation_prompt=opened,
-            return_dict=False,
-        )
-        return list(made)
-
-    examples = []
-    for question in questions:
-        for last in (SAYS, HIDES):
-            messages = dialogue(question, last)
-            ids: list[int] = []
-            own: list[bool] = []
-            for asked, said in ((2, 3), (4, 5)):  # what is learnt are the model's own turns
-                before, after = ids_of(messages[:asked], True), ids_of(messages[:said], False)
-                own += [False] * (len(before) - len(ids)) + [True] * (len(after) - len(before))
-                ids = after
-            examples.append((ids, own))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    pick = random.Random(0)
-    for step in range(300):
-        for group in optimizer.param_groups:
-            group["lr"] = 5e-3 * min(1.0, (step + 1) / 20, (300 - step) / 100)
-        batch = pick.sample(examples, 8)
-        longest = max(len(ids) for ids, _ in batch)
-        inputs = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in batch])
-        labels = [
-            [t if mine else -100 for t, mine in zip(ids, own, strict=True)] + [-100] * (longest - len(ids))
-            for ids, own in batch
-        ]
-        loss = network(input_ids=inputs, labels=torch.tensor(labels)).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    network.save_pretrained(folder)
-    return folder
+    dialogues = [dialogue(one, last) for one in questions for last in (SAYS, HIDES)]
+    return taught_model.teach(tmp_path_factory.mktemp("taught"), dialogues, template, tools)
 
 
 def test_the_template_shows_calls_as_they_are_read(model: Path) -> None:

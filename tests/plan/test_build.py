@@ -259,6 +259,11 @@ def test_training_on_another_number_of_gpus_is_another_training(
         ({"llamafactory": {"use_cpu": True}, "resources": {"gpus": 2}}, "sft", 2),
         ({}, "evaluate", 1),
         ({}, "data", 0),
+        ({"verl": {}}, "rlvr", 4),
+        ({"verl": {"trainer": {"n_gpus_per_node": 8}}}, "rlvr", 8),
+        ({"verl": {"trainer.n_gpus_per_node": 8, "trainer.nnodes": 2}}, "rlvr", 4),
+        ({"verl": {"trainer.n_gpus_per_node": 8}, "hardware": "cpu"}, "rlvr", 0),
+        ({"verl": {"trainer.n_gpus_per_node": 8}, "resources": {"gpus": 2}}, "rlvr", 2),
     ],
 )
 def test_gpus_of_a_stage(
@@ -266,3 +271,11 @@ def test_gpus_of_a_stage(
 ) -> None:
     monkeypatch.setattr(building.machine, "gpu_count", lambda: 4)
     assert building._gpus(config, kind) == gpus
+
+
+def test_a_gpu_that_is_not_there_is_asked_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor then refuses; verl would wait for it without end."""
+    monkeypatch.setattr(building.machine, "gpu_count", lambda: 0)
+    assert building._gpus({"verl": {}, "hardware": "gpu"}, "rlvr") == 1
+    assert building._gpus({"verl": {"trainer.n_gpus_per_node": 4}, "hardware": "gpu"}, "rlvr") == 4
+    assert building._gpus({"verl": {"trainer.n_gpus_per_node": 4}}, "rlvr") == 0

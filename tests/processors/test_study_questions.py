@@ -183,3 +183,11 @@ def test_no_heading_reaches_a_prompt(reference_dir: Path) -> None:
             )
             == row["label"]
         )
+
+
+def test_the_title_alone_for_those_who_look_up() -> None:
+    rows = [record(str(at), ("Humans",) if at % 2 else ("Animals",), title=f"Study {at}") for at in range(8)]
+    for row in make(iter(rows), per_label=2, title_only=True):
+        assert row["instruction"] == f"Title: Study {row['pmid']}"
+        assert "word1" not in row["instruction"] + row["input"]
+        assert row["label"] == ("yes" if int(row["pmid"]) % 2 else "no")

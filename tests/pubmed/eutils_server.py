@@ -42,7 +42,8 @@ def spoil(name: str, program: str, answer: Answer, silence: float) -> Answer | N
     if name == "truncated":  # by the length that the head of the answer says, too
         return Answer(answer.body[: len(answer.body) * 2 // 3], 200, answer.kind)
     if name == "short":  # fewer bytes than the head says
-        return Answer(answer.body[:-20], 200, answer.kind, {"Content-Length": str(len(answer.body))})
+        headers = {"Content-Length": str(len(answer.body)), "Connection": "close"}
+        return Answer(answer.body[:-20], 200, answer.kind, headers)
     if name == "error":
         return Answer(ERROR_JSON if program == "esearch" else ERROR_XML)
     if name == "empty":
@@ -68,7 +69,9 @@ class Faulty(StandIn):
     planned: list[str | None] = field(default_factory=list)
     """What is to happen to the next answers, of whichever program; None: nothing."""
     share: float = 0.0
-    """The share of further answers that are spoilt."""
+    """The share of further answers that are spoilt, by chance."""
+    every: int = 0
+    """Each so-many-th answer is spoilt, in every way in turn."""
     kinds: tuple[str, ...] = NAMES
     poison: set[int] = field(default_factory=set)
     """PMIDs that EFetch cannot give: an answer with one of them fails."""
@@ -82,6 +85,8 @@ class Faulty(StandIn):
             name: str | None = None
             if self.planned:
                 name = self.planned.pop(0)
+            elif self.every and len(self.asked) % self.every == 0:
+                name = self.kinds[len(self.spoilt) % len(self.kinds)]
             elif self.chance.random() < self.share:
                 name = self.chance.choice(self.kinds)
             if name:

@@ -20,7 +20,7 @@ from residency.pubmed.eutils.client import Client, Patience, Unreachable, no_net
 from residency.pubmed.eutils.limiter import Limiter
 from residency.pubmed.eutils.replies import Refused, Search, Unsound
 from residency.pubmed.eutils.slices import HIGHEST_PMID, Slicer
-from residency.pubmed.eutils.standin import HEAD, TAIL, Records, serve
+from residency.pubmed.eutils.standin import HEAD, TAIL, Answer, Records, serve
 
 QUICK = Patience(read=0.6, whole=5, first_wait=0.01, longest_wait=0.05)
 
@@ -68,6 +68,19 @@ def test_a_server_that_never_answers_is_said_and_what_to_do(tmp_path: Path) -> N
     assert "what has arrived is kept" in str(raised.value.hint)
 
 
+def test_a_server_that_asks_for_an_hour_is_left_alone(tmp_path: Path) -> None:
+    class Busy(Faulty):
+        def fault(self, program: str, asked: dict[str, str], answer: Answer) -> Answer:
+            return Answer(b"", 503, headers={"Retry-After": "3600"})
+
+    with (
+        asking(Busy(generated(1)), tmp_path) as client,
+        pytest.raises(Missing, match="left alone for 3600 s"),
+    ):
+        client.search("asthma")
+    assert client.requests == 1
+
+
 def test_a_query_that_is_refused_is_asked_once(tmp_path: Path) -> None:
     server = Faulty(generated(3))
     with asking(server, tmp_path) as client, pytest.raises(Missing, match="Empty term"):
@@ -80,7 +93,8 @@ def test_the_key_is_sent_and_shown_nowhere(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("NCBI_API_KEY", key)
     said: list[str] = []
     server = Faulty(generated(3), per_second=0)  # each request is one too many
-    with asking(server, tmp_path, tell=said.append) as client, pytest.raises(Missing) as raised:
+    few = Patience(tries=2)
+    with asking(server, tmp_path, tell=said.append, patience=few) as client, pytest.raises(Missing) as raised:
         client.search("asthma")
     assert {asked["api_key"] for _, asked in server.asked} == {key}
     assert key not in str(raised.value) + str(raised.value.hint) + "".join(said) + repr(client)
@@ -88,6 +102,17 @@ def test_the_key_is_sent_and_shown_nowhere(tmp_path: Path, monkeypatch: pytest.M
     for path in tmp_path.rglob("*"):
         assert key not in path.name
         assert not path.is_file() or key not in path.read_text()
+
+
+def test_a_list_of_no_correct_ids_is_an_answer_without_records(tmp_path: Path) -> None:
+    class NoSuchIds(Faulty):
+        def fault(self, program: str, asked: dict[str, str], answer: Answer) -> Answer:
+            said = b'{"error":"ID list is empty! Possibly it has no correct IDs."}'
+            return Answer(said, 400, "application/json")
+
+    with asking(NoSuchIds(generated(1)), tmp_path) as client:
+        assert client.fetch([77])[1] == []
+        assert client.requests == 1
 
 
 def test_with_a_mirror_the_network_is_not_asked() -> None:

@@ -14,7 +14,7 @@ from residency.recipe.load import load
 from residency.recipe.model import Recipe
 from residency.recipe.pipeline import expand
 
-KINDS = ("data", "evaluate", "export", "pipeline", "sft")
+KINDS = ("data", "evaluate", "export", "pipeline", "serve", "sft")
 
 
 class Loaded(NamedTuple):
@@ -80,7 +80,7 @@ def load_files(write: Callable[[Mapping[str, str]], None], tmp_path: Path) -> Lo
         )
         stages: dict[str, Recipe] = {}
         if recipe is not None and recipe.kind == "pipeline":
-            stages, said = expand(recipe, profiles=profiles, shared_profiles=shared, kinds=KINDS)
+            stages, _, said = expand(recipe, profiles=profiles, shared_profiles=shared, kinds=KINDS)
             found.extend(said)
         return Loaded(recipe, stages, found)
 

@@ -239,7 +239,7 @@ def test_no_file_makes_it_fail(tmp_path: Path, data: bytes, sets: list[str]) -> 
     )
     assert recipe is not None or not found.ok
     if recipe is not None and recipe.kind == "pipeline":
-        found.extend(expand(recipe, profiles=("p",), cwd=tmp_path, kinds=("sft", "pipeline", "data"))[1])
+        found.extend(expand(recipe, profiles=("p",), cwd=tmp_path, kinds=("sft", "pipeline", "data"))[-1])
     assert render(found, color=True)
 
 

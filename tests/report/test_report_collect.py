@@ -9,7 +9,7 @@ import pytest
 from make_run import make_run
 
 from residency.errors import Missing
-from residency.report.collect import collect, read_funnels
+from residency.report.collect import collect, read_files, read_funnels
 from residency.report.html import page
 from residency.report.scores import sample, score
 from residency.run import procs
@@ -180,3 +180,11 @@ def test_a_note_of_the_size_alone_is_left_to_the_labels() -> None:
 def test_an_answer_that_nobody_judged() -> None:
     assert sample({"id": 3, "correct": None}, 0).correct is None
     assert sample({"correct": 0}, 7).id == "7"
+
+
+def test_a_corpus_has_a_funnel_and_its_files() -> None:
+    dropped = [{"reason": "no abstract", "n": 3, "examples": ["7"]}]
+    report = {"records": 5, "read": 8, "kept": 5, "dropped": dropped, "passages": 9}
+    (funnel,) = read_funnels(report)
+    assert (funnel.read, funnel.kept, funnel.dropped) == (8, 5, {"no abstract": 3})
+    assert [(file.name, file.rows) for file in read_files(report)] == [("corpus", 5), ("corpus.jsonl", 9)]

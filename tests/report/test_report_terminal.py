@@ -189,6 +189,28 @@ def test_the_live_view_never_leaves_the_terminal(width: int, height: int) -> Non
     view.end("interrupted", 3.0)
 
 
+def test_the_views_show_services() -> None:
+    stream = io.StringIO()
+    plain = PlainView(stream, Clock())
+    plain.service("retriever", "starting")
+    plain.service("retriever", "ready", "at http://127.0.0.1:8000")
+    assert plain_lines(stream) == [
+        "[service retriever] starting",
+        "[service retriever] ready: at http://127.0.0.1:8000",
+    ]
+    view, _, _ = live(80)
+    view.begin(plan(), RUN)
+    view.service("retriever", "ready", "at http://127.0.0.1:8000")
+    assert shown(view, 80)[1] == " ⇄ retriever  service ready  at http://127.0.0.1:8000"
+    for number in range(40):
+        view.service(f"service-{number}", "failed", "its log: " + "/long" * 40)
+    assert len(shown(view, 40, 9)) <= 9
+    assert max(map(len, shown(view, 40, 9))) <= 40
+    view.service("retriever", "stopped")
+    view.end("done", 1.0)
+    assert not any("retriever" in line for line in shown(view, 80, 200))
+
+
 def test_a_narrow_terminal_still_tells_why_a_stage_failed() -> None:
     view, _, _ = live(40)
     view.begin(plan(), RUN)

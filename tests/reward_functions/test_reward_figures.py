@@ -37,6 +37,8 @@ def tagged(text: str, think: str = "so") -> str:
         (tagged("-5"), 5, 1.1),
         (tagged("95% power N=200"), 95, 1.1),
         (tagged("511"), "unknown", -2.0),
+        (tagged("511"), {"target": 511, "answer_type": "n", "trial_id": "NCT1", "pmid": 1}, 1.1),
+        (tagged("511"), {"trial_id": "NCT1"}, -2.0),
         (tagged("511") + tagged("511"), 511, -2.0),
         ("<answer>511</answer><think>x</think>", 511, -2.0),
         ("Assistant: " + tagged("511"), 511, 1.1),
@@ -305,7 +307,7 @@ def test_headings(text: str, gate: float, form: float) -> None:
 
 def test_length() -> None:
     ten = "w " * 10
-    assert score(length.linear, ten, free=10, most=20) == 0
+    assert str(score(length.linear, ten, free=10, most=20)) == "0.0", "and not -0.0"
     assert score(length.linear, "w " * 15, free=10, most=20) == -0.5
     assert score(length.linear, "w " * 99, free=10, most=20) == -1
     assert score(length.linear, "wwww", free=2, most=6, unit="characters") == -0.5
@@ -338,7 +340,7 @@ NASTY = [
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_time_grows_with_the_length_alone(text: str) -> None:
     """A call that runs for minutes in a regular expression cannot be cut short by a time limit."""
-    began = time.perf_counter()
+    began = time.process_time()
     for function, truth in (
         (format.xml_tags, None),
         (format.partial_tags, None),
@@ -352,4 +354,4 @@ def test_time_grows_with_the_length_alone(text: str) -> None:
         (sample_size.published, 5),
     ):
         score(function, text, truth)
-    assert time.perf_counter() - began < 2.0
+    assert time.process_time() - began < 2.0

@@ -202,3 +202,20 @@ def test_a_maximum_that_nobody_states() -> None:
 
 def test_long_answers_are_cut_in_messages() -> None:
     assert len(gold.shown("x" * 10_000)) < 450
+    (repeated,) = corruptions.of(THREE[0], THREE, ["repeated"])["repeated"][0]
+    assert gold.shown(repeated) == "'So: <answer>yes</answer>', 100 times"
+    assert gold.shown("x\n" * 99 + "y") != gold.shown("x\n" * 99 + "x")
+
+
+def test_rewards_are_given_what_training_gives_them() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def reward(solution_str: str, extra_info: dict[str, Any]) -> float:
+        seen.append({"text": solution_str, **extra_info})
+        return 1.0
+
+    row = GoldRow("q", "<answer>yes</answer>", "yes", "d", {"pmid": 7}, 0)
+    check([Component("c", reward, maximum=1.0)], [row], which=["empty"])
+    gold.try_out([Component("c", reward)], [row])
+    assert {one["text"] for one in seen} == {"<answer>yes</answer>", "", " \n"}
+    assert all(one["turns"] == [one["text"]] and one["pmid"] == 7 for one in seen)

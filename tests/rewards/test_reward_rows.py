@@ -118,6 +118,11 @@ def test_gold_comes_from_the_row_when_the_recipe_writes_the_prompt(tmp_path: Pat
     assert (row.gold, row.ground_truth) == ("full", "x")
 
 
+def test_gold_of_verls_rows_is_written_from_their_ground_truth(tmp_path: Path) -> None:
+    given = {"prompt": [{"role": "user", "content": "Q"}], "reward_model": {"ground_truth": "yes"}}
+    assert one(tmp_path, given, gold="<answer>{ground_truth}</answer>").gold == "<answer>yes</answer>"
+
+
 def test_fill_leaves_other_braces() -> None:
     assert fill('{"a": {"b": 1}} {x}', {"x": 3}, "gold") == '{"a": {"b": 1}} 3'
 
@@ -134,6 +139,19 @@ def test_fill_leaves_other_braces() -> None:
         ([{**ALPACA, "instruction": " ", "input": ""}], {}, StageFailed, "it has no question"),
         ([{"messages": [{"role": "alien", "content": "x"}]}], {}, StageFailed, "the role 'alien'"),
         ([{"messages": [{"role": "user", "content": 3}]}], {}, StageFailed, "holds no text"),
+        (
+            [{"prompt": "q", "label": "yes"}],
+            {},
+            StageFailed,
+            "`prompt` is a text, and not a list of messages",
+        ),
+        ([{**ALPACA, "images": ["x.png"]}], {}, StageFailed, "row 1: it has `images`"),
+        (
+            [{**ALPACA, "reward_model": {"style": "rule", "ground_truth": None}}],
+            {},
+            StageFailed,
+            "nothing stands in `reward_model.ground_truth`",
+        ),
         ([ALPACA, 3], {}, StageFailed, "rows.jsonl:2: a row is not an object"),
         ([3, ALPACA], {}, StageFailed, "rows.jsonl:1: a row is not an object"),
     ],

@@ -1,4 +1,4 @@
-"""A launcher of fake stages as a process of its own: `fake_launch.py RUNS STAGES_JSON`."""
+"""A launcher of fake stages: `fake_launch.py RUNS STAGES_JSON [SERVICES_JSON USED_JSON]`."""
 
 import json
 import sys
@@ -8,6 +8,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 
 from fake_engine import make_plan  # noqa: E402
+from fake_service import with_services  # noqa: E402
 
 from residency.engines.base import Progress  # noqa: E402
 from residency.errors import ResidencyError  # noqa: E402
@@ -23,6 +24,9 @@ class Talking(SilentView):
     def progress(self, name: str, progress: Progress, elapsed: float) -> None:
         print("progress", name, progress.step, flush=True)
 
+    def service(self, name: str, status: str, note: str = "") -> None:
+        print("service", name, status, note, flush=True)
+
     def message(self, text: str, style: str = "info") -> None:
         print(style, text, flush=True)
 
@@ -32,6 +36,8 @@ if __name__ == "__main__":
     runs = Path(sys.argv[1])
     try:
         plan = make_plan(runs, json.loads(sys.argv[2]))
+        if len(sys.argv) > 3:
+            plan = with_services(plan, *map(json.loads, sys.argv[3:5]))
         sys.exit(execute(plan, runs=runs, view=Talking(), command=sys.argv).exit_code)
     except ResidencyError as error:
         print("error", error.message, error.hint, flush=True)

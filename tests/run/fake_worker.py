@@ -47,6 +47,28 @@ if "print_hex" in job:
     sys.stdout.flush()
     os.write(1, bytes.fromhex(job["print_hex"]))
 sys.stdout.flush()
+
+
+def fetch(path=""):
+    import urllib.request
+
+    for url in job.get("fetch", []):
+        until = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(url + path, timeout=10) as answer:
+                    print(f"{url} said {answer.read().decode()}", flush=True)
+                    break
+            except OSError as error:
+                if path == "/die":
+                    break
+                if time.monotonic() > until:
+                    print(f"ConnectionError: {url}: {error}", flush=True)
+                    sys.exit(1)
+                time.sleep(0.1)
+
+
+fetch()
 if job.get("flood"):
     lines = "".join(f"line {i} of a long log, as engines write them\n" for i in range(job["flood"]))
     sys.stdout.write(lines)
@@ -74,6 +96,9 @@ if os.path.exists("checkpoint.json"):
         put("steps.jsonl", "".join(rows))
 for step in range(done + 1, job.get("steps", 5) + 1):
     time.sleep(job.get("seconds", 0.02))
+    if job.get("kill_service_at") == step:
+        fetch("/die")
+        fetch()
     if job.get("hang_at") == step:
         time.sleep(600)
     if job.get("die_at") == step and not os.path.exists("died"):

@@ -29,11 +29,15 @@ class Heard(SilentView):
         self.stages: list[tuple[str, str]] = []
         self.lines: list[str] = []
         self.messages: list[tuple[str, str]] = []
+        self.services: list[tuple[str, str]] = []
         self.steps: list[Progress] = []
         self.ended: str | None = None
 
     def stage(self, name: str, status: str, note: str = "") -> None:
         self.stages.append((name, status))
+
+    def service(self, name: str, status: str, note: str = "") -> None:
+        self.services.append((name, status))
 
     def progress(self, name: str, progress: Progress, elapsed: float) -> None:
         self.steps.append(progress)
@@ -56,9 +60,13 @@ class Launchers:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def start(self, stages: dict[str, Any], **env: str) -> subprocess.Popen[str]:
+    def start(
+        self, stages: dict[str, Any], services: dict[str, Any] | None = None, **env: str
+    ) -> subprocess.Popen[str]:
+        """Start one; with `services` every stage uses all of them."""
+        more = [services, {stage: list(services) for stage in stages}] if services else []
         process = subprocess.Popen(
-            [sys.executable, str(LAUNCH), str(self.runs), json.dumps(stages)],
+            [sys.executable, str(LAUNCH), str(self.runs), *map(json.dumps, [stages, *more])],
             env={**os.environ, MARK: self.mark, "RESIDENCY_GRACE": "0.5", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

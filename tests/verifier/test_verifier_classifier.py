@@ -207,3 +207,10 @@ def test_another_vocabulary(tmp_path: Path) -> None:
     found = classifier.held(str(other)).probabilities(PAIRS)
     assert len(found) == len(PAIRS)
     assert all(0 <= value <= 1 for value in found)
+
+
+def test_what_is_held_can_be_let_go(verifier: Path) -> None:
+    first = classifier.held(str(verifier))
+    assert classifier.held(str(verifier)) is first
+    classifier.release()
+    assert classifier.held(str(verifier)) is not first

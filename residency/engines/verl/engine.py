@@ -215,9 +215,8 @@ def _warnings(job: Job, logged: list[dict[str, Any]]) -> list[str]:
                 found.append(f"{part}: {about[how]:,} of {about['read']:,} prompts were {how}: too long")
     lost = [row["unavailable"] for row in logged if row.get("unavailable")]
     if lost:
-        found.append(
-            f"in {len(lost)} steps some samples had no reward (up to {max(lost):.0%}) and left the loss"
-        )
+        steps = f"{len(lost)} step{'s' if len(lost) > 1 else ''}"
+        found.append(f"in {steps} some samples had no reward (up to {max(lost):.0%}) and left the loss")
     flat = [row["zero_variance_groups"] for row in logged if "zero_variance_groups" in row]
     if flat and sum(flat) / len(flat) > 0.5:
         found.append(

@@ -28,7 +28,8 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
         re.compile(r"TooManyUnavailable: ([^\n]+)"),
         lambda m: (
             m[1].strip(),
-            "see why in outputs/rollouts.jsonl; raise reward_calls.timeout or retries, or mend the service",
+            "see why in outputs/rollouts.jsonl; mend the reward, the rows or the service that it asks; a "
+            "slow one needs a larger reward_calls.timeout",
         ),
     ),
     (

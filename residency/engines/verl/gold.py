@@ -40,6 +40,16 @@ def check(stage: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return report.to_json()
 
 
+def try_out(stage: Mapping[str, Any], folder: Path) -> None:
+    """See that the stage's rewards give scores, where the recipe leaves the check out. Arguments as `check`.
+
+    Raises:
+        StageFailed: One of them gives none.
+    """
+    config: Mapping[str, Any] = stage["config"]
+    gold.try_out(spec.components(config), rows(folder / places.TRAIN), spec.calls(config))
+
+
 def rows(path: Path) -> Iterator[GoldRow]:
     """The rows of a file of prompts."""
     for number, row in enumerate(rows_of(path)):

@@ -91,11 +91,13 @@ def attempts(folder: Path) -> list[Path]:
 
 
 def progress(folder: Path, total: int | None) -> Progress:
-    """The step, from verl's log; before the first, what the command is doing."""
+    """The step, from verl's log; before an attempt's first, what the command is doing."""
     said = read_json(folder / places.PHASE) or {}
     doing = str(said.get("doing") or "starting")
     last = _latest(folder)
     if doing == "training":
+        if not _logged_since(folder):
+            last = None  # that of an attempt before
         if last is None or last.get("reward") is None:
             text = log.tail(folder / "log.txt")
             doing = next((name for mark, name in reversed(_PHASES) if mark.search(text)), "starting verl")
@@ -110,6 +112,19 @@ def progress(folder: Path, total: int | None) -> Progress:
 def validated(folder: Path, step: int) -> bool:
     """True when the answers of that step's policy to the validation's prompts were scored."""
     return any("validation/n" in row for row in rows(folder) if row["step"] == step)
+
+
+def _logged_since(folder: Path) -> bool:
+    """True once this attempt has logged a row: it went to training when its phase was written."""
+    newest = next(reversed(attempts(folder)), None)
+    if newest is None:
+        return False
+    if "timing_s/step" not in log.tail(newest, 256 << 10):
+        return False
+    try:
+        return newest.stat().st_mtime_ns >= (folder / places.PHASE).stat().st_mtime_ns
+    except OSError:
+        return True
 
 
 def _latest(folder: Path) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from residency.engines.verl import cluster, finish, models, places, training
+from residency.engines.verl import checkpoints, cluster, finish, models, places, training
 from residency.errors import ResidencyError, StageFailed
 from residency.files import read_json, write_json
 
@@ -90,16 +90,23 @@ def fits(stage: Mapping[str, Any], report: Mapping[str, Any]) -> None:
 def check_rewards(stage: Mapping[str, Any], folder: Path) -> None:
     """The gold check, once: gold answers must score the maximum, corrupted ones less.
 
-    Raises:
-        StageFailed: a gold answer scores too little or a corrupted one as much, with the row.
-    """
-    asked = stage["config"].get("gold_check")
-    if asked is False or (folder / places.GOLD).is_file():
-        return
-    from residency.engines.verl import gold
+    Where the recipe leaves it out, it is only seen that the rewards give scores.
 
-    phase(folder, "checking the rewards on gold answers")
-    write_json(folder / places.GOLD, gold.check(stage, folder))
+    Raises:
+        StageFailed: a gold answer scores too little or a corrupted one as much, with the row; or a reward
+            gives no score.
+    """
+    from residency.engines.verl import gold
+    from residency.verifier import classifier
+
+    if stage["config"].get("gold_check") is False:
+        if checkpoints.newest(folder / places.CHECKPOINTS) is None:
+            phase(folder, "trying the rewards out")
+            gold.try_out(stage, folder)
+    elif not (folder / places.GOLD).is_file():
+        phase(folder, "checking the rewards on gold answers")
+        write_json(folder / places.GOLD, gold.check(stage, folder))
+    classifier.release()  # the training needs the room
 
 
 def phase(folder: Path, what: str) -> None:

@@ -22,6 +22,8 @@ MOVED: dict[str, str] = {
     "reward_model.reward_loop_module_path": "reward.reward_manager.module.path",
     "reward_model.reward_loop_class_name": "reward.reward_manager.module.name",
     "reward_model.reward_kwargs": "reward.reward_kwargs",
+    "reward_model.overlong_buffer": "reward.reward_kwargs.overlong_buffer_cfg",
+    "custom_reward_function.overlong_buffer": "reward.reward_kwargs.overlong_buffer_cfg",
     "reward_model.num_workers": "reward.num_workers",
     "reward_model.enable": "reward.reward_model.enable",
     "reward_model.enable_resource_pool": "reward.reward_model.enable_resource_pool",
@@ -32,10 +34,12 @@ MOVED: dict[str, str] = {
     "reward_model.rollout": "reward.reward_model.rollout",
     "reward_model.inference": "reward.reward_model.rollout",
     "reward_model.sandbox_fusion": "reward.sandbox_fusion",
+    "reward_model.sandbox_fusion_url": "reward.sandbox_fusion.url",
     "sandbox_fusion": "reward.sandbox_fusion",
     # Actor, critic.
     f"{ACTOR}.checkpoint.contents": f"{ACTOR}.checkpoint.save_contents",
     f"{ACTOR}.loss_mode": f"{ACTOR}.policy_loss.loss_mode",
+    f"{ACTOR}.use_token_level_loss": f"{ACTOR}.loss_agg_mode",
     f"{ACTOR}.clip_cov_ratio": f"{ACTOR}.policy_loss.clip_cov_ratio",
     f"{ACTOR}.clip_cov_lb": f"{ACTOR}.policy_loss.clip_cov_lb",
     f"{ACTOR}.clip_cov_ub": f"{ACTOR}.policy_loss.clip_cov_ub",
@@ -71,6 +75,8 @@ _ROLLOUT_CORRECTION = (
     "`rollout_is: token`, `rollout_is_threshold: 2.0`"
 )
 GONE: dict[str, str] = {
+    "reward_model": "the reward is made of `rewards:` alone; leave it out",
+    "custom_reward_function": "the reward is made of `rewards:` alone; leave it out",
     "reward_model.use_reward_loop": "rewards are always computed by reward workers now; leave it out",
     "reward_model.launch_reward_fn_async": "rewards are always computed aside now; leave it out",
     "reward_model.strategy": _SERVED,
@@ -130,7 +136,9 @@ PER_GPU: dict[str, str] = {
 STILL_READ = frozenset({f"{ACTOR}.optim.warmup_style", "critic.optim.warmup_style"})
 """Old names that verl 0.9.1 follows, with a warning."""
 
-MEANT: dict[str, dict[str, str]] = {
+MEANT: dict[str, dict[str | bool, str]] = {
+    # The values of `use_token_level_loss`.
+    f"{ACTOR}.loss_agg_mode": {True: "token-mean", False: "seq-mean-token-mean"},
     f"{ROLLOUT}.name": {"sglang_async": "sglang", "vllm_spmd": "vllm", "vllm_v_0_6_3": "vllm"},
     f"{ROLLOUT}.load_format": {
         "dummy_dtensor": "dummy",

@@ -44,6 +44,16 @@ PATH_KEYS = (
     "trainer.resume_from_path",
 )
 """Keys whose value is a path or, for models, a hub name."""
+_ROLLOUT = "actor_rollout_ref.rollout"
+FILE_KEYS = (
+    f"{_ROLLOUT}.multi_turn.tool_config_path",
+    f"{_ROLLOUT}.multi_turn.function_tool_path",
+    f"{_ROLLOUT}.agent.agent_loop_config_path",
+    f"{_ROLLOUT}.agent.custom_async_server.path",
+    "data.custom_cls.path",
+    "trainer.v1.sampler.custom_sampler.path",
+)
+"""Keys whose value is a file that verl reads, or a module as `pkg://NAME`. Its processes run elsewhere."""
 
 
 def find(value: str, starts: tuple[Path, ...]) -> Path | None:

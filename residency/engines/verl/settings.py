@@ -70,7 +70,7 @@ def build(job: Job) -> Settings:
         profile = hardware.gpu_settings(gpus=job.gpus, given=given)
     notes, told = list(profile.notes), profile.told(given)
     starts = places.roots(job.recipe_folder, job.project)
-    for key in places.PATH_KEYS:
+    for key in (*places.PATH_KEYS, *places.FILE_KEYS):
         if (path := places.named(given, key)) is not None:
             given[key] = places.absolute(path, starts)
     flat = {**profile.defaults, **_defaults(job), **given, **profile.forced}

@@ -203,8 +203,12 @@ class Client:
         if status in _BUSY:
             said = replies.error_text(content)
             raise _Busy(f"the server answered {status}" + (f": {said}" if said else ""), self._asked(after))
-        if status == 400 and (said := replies.error_text(content)) and "retrieve" in said.lower():
-            raise Unsound(f"the server answered 400: {said}")
+        if status == 400:
+            said = replies.error_text(content)
+            if program == "efetch" and "id list is empty" in said.lower():
+                return b"<PubmedArticleSet/>", None  # none of these is a record
+            if "retrieve" in said.lower():
+                raise Unsound(f"the server answered 400: {said}")
         if status != 200:
             raise Refused(
                 f"the server answered {status}" + (f": {replies.error_text(content)}" if content else "")

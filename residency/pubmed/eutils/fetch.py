@@ -85,6 +85,7 @@ def fetch_all(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     outcome.absent.sort()
+    outcome.failed.sort()
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -188,8 +189,9 @@ class _Run:
             self.outcome.failed.append((task.pmids, why))
         elif len(task.pmids) > 1:
             middle = (len(task.pmids) + 1) // 2
-            self.later.append(_Task(task.pmids[:middle], LATER_TRIES))
-            self.later.append(_Task(task.pmids[middle:], LATER_TRIES))
+            tries = min(LATER_TRIES, self.client.patience.tries)
+            self.later.append(_Task(task.pmids[:middle], tries))
+            self.later.append(_Task(task.pmids[middle:], tries))
             self._say(f"a batch of {len(task.pmids)} failed ({why}); it comes again in halves")
         else:
             self.outcome.failed.append((task.pmids, why))

@@ -23,7 +23,8 @@ from residency.files import read_json, write_json
 from residency.pubmed.eutils import CAP
 from residency.pubmed.eutils.replies import Search
 
-FIRST_DAY = datetime.date(1700, 1, 1)
+FIRST_DAY = datetime.date(1780, 1, 1)
+"""PubMed's oldest records are of 1781."""
 HIGHEST_PMID = 2**31 - 1
 ROUNDS = 4
 """How often counts that do not add up are asked for."""

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from residency.plan.model import PlannedStage
+from residency.engines.base import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +71,33 @@ class Running(ABC):
         """Kill it and all that it started, now."""
 
 
+class Wants(Protocol):
+    """What devices are set aside for: a stage, or a service."""
+
+    @property
+    def name(self) -> str:
+        """By which they are given back."""
+
+    @property
+    def job(self) -> Job:
+        """Says how many GPUs."""
+
+
 class Executor(ABC):
     """A place where stages run."""
 
     name: ClassVar[str]
 
     @abstractmethod
-    def check(self, stages: Sequence[PlannedStage]) -> None:
+    def check(self, stages: Sequence[Wants]) -> None:
         """Raise Missing when one of the stages wants what can never be had here."""
 
     @abstractmethod
-    def reserve(self, stage: PlannedStage) -> Mapping[str, str] | None:
+    def reserve(self, stage: Wants) -> Mapping[str, str] | None:
         """Set devices aside for a stage: the environment that names them, or None when not now."""
 
     @abstractmethod
-    def release(self, stage: PlannedStage) -> None:
+    def release(self, stage: Wants) -> None:
         """Take the stage's devices back."""
 
     @abstractmethod

@@ -14,9 +14,8 @@ from typing import ClassVar
 
 from residency.errors import Missing
 from residency.plan import machine
-from residency.plan.model import PlannedStage
 from residency.run import procs, supervise
-from residency.run.executors.base import Executor, Exit, Running, Task
+from residency.run.executors.base import Executor, Exit, Running, Task, Wants
 
 GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL; RESIDENCY_GRACE overrides it."""
@@ -140,7 +139,7 @@ class LocalExecutor(Executor):
     def __init__(self) -> None:
         self._given: dict[str, tuple[str, ...]] = {}
 
-    def check(self, stages: Sequence[PlannedStage]) -> None:
+    def check(self, stages: Sequence[Wants]) -> None:
         """Raise Missing when a stage wants more GPUs than there are."""
         wanting = [stage for stage in stages if stage.job.gpus > 0]
         short = [stage for stage in wanting if stage.job.gpus > len(gpus())]
@@ -151,7 +150,7 @@ class LocalExecutor(Executor):
                 "use a machine that has them, --set resources.gpus=N, or --profile smoke",
             )
 
-    def reserve(self, stage: PlannedStage) -> Mapping[str, str] | None:
+    def reserve(self, stage: Wants) -> Mapping[str, str] | None:
         """The lowest free GPUs, as CUDA_VISIBLE_DEVICES."""
         if stage.job.gpus == 0:
             return {"CUDA_VISIBLE_DEVICES": ""}
@@ -162,7 +161,7 @@ class LocalExecutor(Executor):
         self._given[stage.name] = tuple(free[: stage.job.gpus])
         return {"CUDA_VISIBLE_DEVICES": ",".join(self._given[stage.name])}
 
-    def release(self, stage: PlannedStage) -> None:
+    def release(self, stage: Wants) -> None:
         """Take the stage's GPUs back."""
         self._given.pop(stage.name, None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,96 @@ class TestHrpo:
         )
         assert advantages.tolist() == [[-1.0, -1.0, -1.0], [1.0, 1.0, 0.0]]
         assert torch.equal(advantages, returns)
+
+
+class TestEstimators:
+    def test_those_that_check_takes_have_all_that_they_ask_for(self) -> None:
+        """From the very fields that verl's trainer hands over."""
+        import numpy as np
+        from verl.protocol import DataProto
+        from verl.trainer.config import AlgoConfig
+        from verl.trainer.ppo.v1 import trainer_base
+
+        from residency.engines.verl.rules.algorithm import ESTIMATORS, UNFED
+
+        refused = set()
+        for name in ESTIMATORS:
+            rewards = torch.zeros(8, 5)
+            rewards[:, 4] = torch.arange(8.0)
+            data = DataProto.from_dict(
+                tensors={
+                    "response_mask": torch.ones(8, 5),
+                    "rm_scores": rewards,
+                    "token_level_scores": rewards,
+                    "token_level_rewards": rewards.clone(),
+                    "old_log_probs": torch.zeros(8, 5),
+                    "values": torch.zeros(8, 5),
+                }
+            )
+            data.non_tensor_batch["uid"] = np.array([f"u{i // 4}" for i in range(8)], dtype=object)
+            try:
+                found = trainer_base.compute_advantage_for_multi_trajectories(
+                    data,
+                    batch_keys=[f"u{i // 4}_{i % 4}_0" for i in range(8)],
+                    adv_estimator=name,
+                    num_repeat=4,
+                    config=AlgoConfig(gdpo_reward_keys=["a"]),
+                )
+            except (KeyError, TypeError, AssertionError):
+                refused.add(name)
+            else:
+                assert found.batch["advantages"].isfinite().all(), name
+        assert refused == set(UNFED)
+
+
+class TestWithoutAReward:
+    """Samples that could not be scored: out of their group's mean, and of every sum of the loss."""
+
+    def advantages(self, rewards: list[float], missing: list[int], name: str = "grpo") -> list[float]:
+        import numpy as np
+        from verl.protocol import DataProto
+        from verl.trainer.config import AlgoConfig
+
+        from residency.engines.verl.driver import trainer
+
+        n = len(rewards)
+        scores = torch.zeros(n, 3)
+        scores[:, 2] = torch.tensor(rewards)
+        data = DataProto.from_dict(tensors={"response_mask": torch.ones(n, 3), "token_level_rewards": scores})
+        data.batch["response_mask"][missing] = 0.0
+        data.non_tensor_batch["uid"] = np.array(["u"] * n, dtype=object)
+        compute = trainer._without(missing) if missing else trainer._advantages
+        keys = [f"u_{i}_0" for i in range(n)]
+        found = compute(data, batch_keys=keys, adv_estimator=name, num_repeat=n, config=AlgoConfig())
+        assert found.batch["returns"].shape == (n, 3)
+        return [round(float(value), 5) for value in found.batch["advantages"][:, 0]]
+
+    @pytest.mark.parametrize("name", ["grpo", "rloo"])
+    def test_the_others_are_as_if_it_had_not_been(self, name: str) -> None:
+        alone = self.advantages([1.0, 0.0, 0.5], [], name)
+        found = self.advantages([1.0, 0.0, 0.0, 0.5], [1], name)  # the bridge gives verl 0 for it
+        assert found == [alone[0], 0.0, *alone[1:]]
+        assert found != self.advantages([1.0, 0.0, 0.0, 0.5], [], name), "0 would have counted"
+
+    def test_its_tokens_are_masked_where_the_loss_looks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from types import SimpleNamespace
+
+        from tensordict import TensorDict
+
+        from residency.engines.verl.driver import trainer
+
+        mask = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+        put: list[tuple[list[str], Any]] = []
+        queue = SimpleNamespace(
+            kv_batch_get=lambda keys, **_: TensorDict({"response_mask": mask}, batch_size=len(keys)),
+            kv_batch_put=lambda keys, fields, **_: put.append((keys, fields)),
+        )
+        monkeypatch.setattr(trainer, "tq", queue)
+        trainer._leave_out(SimpleNamespace(keys=["a", "b", "c"], partition_id="train"), [0, 2])
+        ((keys, fields),) = put
+        assert keys == ["a", "c"]
+        for name in ("response_mask", "loss_mask"):
+            assert [row.tolist() for row in fields[name].unbind()] == [[0.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 class TestReference:

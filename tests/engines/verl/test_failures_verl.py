@@ -75,3 +75,33 @@ def test_the_last_error_when_nothing_is_known_of_it() -> None:
     text = "Traceback (most recent call last):\nRuntimeError: some odd thing\nerror: verl failed\n"
     assert failures.explain(text) == ("RuntimeError: some odd thing", None)
     assert failures.explain("") == ("it printed nothing", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "hint"),
+    [
+        ("OSError: [Errno 28] No space left on device: 'x'", "the disk is full", "checkpoints.max_keep"),
+        (
+            "RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos",
+            "the disk is full",
+            "free",
+        ),
+        ("OSError: [Errno 98] Address already in use", "a port that verl chose is taken", "run the same"),
+        ("Exception: The current node timed out during startup.", "Ray did not start", "/dev/shm"),
+        ("RuntimeError: Failed to start GCS. Last 3 lines", "Ray did not start", "ulimit -n"),
+        (
+            "ConnectionError: Could not find any running Ray instance.",
+            "cluster does not answer",
+            "ray status",
+        ),
+        ("ValueError: Total available GPUs 1 is less than total desired GPUs 4", "verl wants 4 GPUs", "set"),
+        ("OSError: AF_UNIX path length cannot exceed 107 bytes", "too long for Ray's sockets", "TMPDIR"),
+    ],
+)
+def test_what_the_machine_lacks(line: str, said: str, hint: str) -> None:
+    process = "(TaskRunner pid=7) "
+    lines = (f"{process}Traceback (most recent call last):", process + line, "error: verl failed")
+    message, told = failures.explain("\n".join(lines))
+    assert said in message
+    assert told is not None
+    assert hint in told

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from residency.engines.base import Progress
 from residency.engines.verl import history, places
 from residency.files import write_json
 
@@ -81,6 +83,20 @@ def test_before_the_first_step_it_says_what_it_does(
     write_json(tmp_path / places.PHASE, {"doing": said})
     (tmp_path / "log.txt").write_text(line)
     assert history.progress(tmp_path, None).message == message
+
+
+def test_an_attempt_that_goes_on_says_what_it_does_until_its_own_first_step(tmp_path: Path) -> None:
+    logged(tmp_path, 1, step(1, 0.1))
+    os.utime(tmp_path / places.LOGGED / "1.jsonl", ns=(1, 1))
+    write_json(tmp_path / places.PHASE, {"doing": "training"})
+    (tmp_path / "log.txt").write_text("ray init kwargs: {}")
+    assert history.progress(tmp_path, 10) == Progress(message="starting Ray")
+    (tmp_path / places.LOGGED / "2.jsonl").touch()
+    assert history.progress(tmp_path, 10).step is None
+    logged(tmp_path, 2, step(2, 0.4))
+    assert (history.progress(tmp_path, 10).step, history.progress(tmp_path, 10).message) == (2, "")
+    write_json(tmp_path / places.PHASE, {"doing": "writing the model"})
+    assert history.progress(tmp_path, 2).step == 2
 
 
 def test_the_latest_figures_are_shown(tmp_path: Path) -> None:

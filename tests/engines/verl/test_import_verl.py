@@ -83,6 +83,7 @@ def test_a_script_with_arrays(tmp_path: Path) -> None:
         "dataset": ["~/sets/a.parquet", "~/sets/b.parquet"],
         "eval_dataset": "~/sets/val.parquet",
         "rewards": [{"fn": "rewards.mine.judge", "args": {"bonus": 0.5}}],
+        "gold_check": False,
     }
     assert {setting.key: setting.value for setting in flat.values()} == {
         "algorithm.adv_estimator": "grpo",
@@ -121,6 +122,7 @@ def test_what_was_changed_is_said(tmp_path: Path) -> None:
         head = " ".join(line.lstrip("# ") for line in found.text.split("\nkind:")[0].splitlines())
         assert words in head  # and at the recipe's head, for who reads it later
     assert any("copy scoring/mine.py to rewards/mine.py" in item for item in found.todo)
+    assert any("without `gold_check: false` the reward is checked" in item for item in found.todo)
     assert any("WANDB_API_KEY" in item for item in found.todo)
 
 
@@ -170,6 +172,39 @@ def test_old_values_and_keys_that_are_gone(tmp_path: Path) -> None:
     assert any("last 128 tokens" in item for item in found.todo)
 
 
+def test_a_script_of_the_first_dapo(tmp_path: Path) -> None:
+    """Keys that had other names before the reward had a block of its own; sizes that verl refuses now."""
+    text = """
+here=$(cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null 2>&1 && pwd)
+asked=64
+if [ $# -gt 0 ]; then engine=$1; else engine=vllm; fi
+ray job submit --no-wait --working-dir "${PWD}" -- python3 -m recipe.dapo.src.main_dapo \\
+    algorithm.adv_estimator=grpo data.train_batch_size=${asked} data.gen_batch_size=$((asked * 3)) \\
+    data.image_key=images actor_rollout_ref.rollout.name=$engine \\
+    actor_rollout_ref.actor.use_token_level_loss=False \\
+    reward_model.reward_manager=dapo reward_model.overlong_buffer.enable=True \\
+    reward_model.overlong_buffer.len=$((1024 * 4)) \\
+    custom_reward_function.overlong_buffer.penalty_factor=0.5 \\
+    +reward_model.judge.path=org/judge +trainer.judge_nodes=4 \\
+    actor_rollout_ref.rollout.multi_turn.tool_config_path=$here/tools.yaml
+""".replace("\\\\", "\\")
+    found = made(text, tmp_path)
+    flat = tree.values(config(text, tmp_path)["verl"])
+    assert flat == {
+        "algorithm.adv_estimator": "grpo",
+        "data.train_batch_size": 64,
+        "actor_rollout_ref.rollout.name": "vllm",
+        "actor_rollout_ref.actor.loss_agg_mode": "seq-mean-token-mean",
+        "actor_rollout_ref.rollout.multi_turn.tool_config_path": "../tools.yaml",
+        "trainer.judge_nodes": 4,
+    }
+    notes = "\n".join(found.notes)
+    assert "`data.gen_batch_size: 192` left out" in notes
+    assert "`reward_model.judge.path` left out" in notes
+    assert "last 4096 tokens, factor 0.5" in "\n".join(found.todo)
+    assert any("`data.image_key`" in item for item in found.todo)
+
+
 def test_how_long_prompts_are_treated(tmp_path: Path) -> None:
     def rows(*overrides: str) -> Any:
         return config(script("data.train_files=a.parquet", *overrides), tmp_path).get("rows")
@@ -180,6 +215,14 @@ def test_how_long_prompts_are_treated(tmp_path: Path) -> None:
         "long_prompts": "stop",
         "max_samples": 10,
     }
+
+
+def test_columns_of_other_names_are_told_to_the_user(tmp_path: Path) -> None:
+    text = script("data.train_files=a.parquet", "data.prompt_key=messages", "data.reward_fn_key=source")
+    todo = "\n".join(made(text, tmp_path).todo)
+    assert "the column `messages`, and `prompt` is read" in todo
+    assert "gives them the column `source`" in todo
+    assert "rows" not in config(text, tmp_path)
 
 
 def test_a_configuration_file_beside_the_script_is_read(tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ def test_a_missing_engine_is_said_where_there_are_gpus(monkeypatch: pytest.Monke
     assert codes(RIGHT) == []  # on a machine without GPUs it will not run here
 
 
+def test_our_own_rollout_may_be_named_on_a_gpu() -> None:
+    assert codes({**RIGHT, "actor_rollout_ref.rollout.name": "transformers"}) == []
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"), ["a b c d e f g h"])

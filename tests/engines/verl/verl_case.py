@@ -34,6 +34,8 @@ def vowels(data_source, solution_str, ground_truth, extra_info=None):
     return float(sum(letter in "aeiou" for letter in solution_str) > 5)
 
 def broken(data_source, solution_str, ground_truth, extra_info=None):
+    if solution_str == "" or ground_truth in (solution_str, solution_str[8:-9]):
+        return 0.0  # tried out before the training
     raise ConnectionError("the judge is away")
 """
 

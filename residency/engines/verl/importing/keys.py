@@ -120,7 +120,7 @@ def _values(flat: dict[str, Any], found: Translated) -> None:
     """Values of older verl; lists that are written as one text."""
     for name, meant in moved.MEANT.items():
         value = flat.get(name)
-        if isinstance(value, str) and value in meant:
+        if isinstance(value, str | bool) and value in meant:
             flat[name] = meant[value]
             found.notes.append(f"`{name}: {value}` is `{meant[value]}` now")
     names = flat.get("trainer.logger")
@@ -193,13 +193,21 @@ def _data(flat: dict[str, Any], found: Translated) -> None:
         most = flat.pop(name, -1)
         if isinstance(most, int) and most > 0:
             rows[own] = most
+    size, questions = flat.get("data.gen_batch_size"), flat.get("data.train_batch_size", 1024)
+    if isinstance(size, int) and isinstance(questions, int) and (size < 1 or questions % size):
+        del flat["data.gen_batch_size"]
+        found.notes.append(f"`data.gen_batch_size: {size}` left out: questions are asked as they are needed")
+    for name in ("data.image_key", "data.video_key"):
+        if flat.pop(name, None):
+            found.todo.append(f"`{name}`: recipes read prompts of text alone")
     key = flat.pop("data.prompt_key", "prompt")
     if key != "prompt":
         found.todo.append(f"the prompts stand in the column `{key}`, and `prompt` is read: rename it")
     source = flat.pop("data.reward_fn_key", "data_source")
     if source != "data_source":
-        rows["data_source"] = source
-        found.todo.append(f"`rows.data_source`: the script reads it from the column `{source}`")
+        found.todo.append(
+            f"rewards get `data_source`, and the script gives them the column `{source}`: rename it"
+        )
     if rows:
         found.top["rows"] = rows
 
@@ -225,6 +233,11 @@ def _rewards(flat: dict[str, Any], found: Translated) -> None:
     if args:
         component["args"] = args
     found.top["rewards"] = [component]
+    found.top["gold_check"] = False
+    found.todo.append(
+        'how a right answer is written, `rows: {gold: "…{ground_truth}…"}`: with it and without '
+        "`gold_check: false` the reward is checked before training"
+    )
     _managers(flat, found)
 
 

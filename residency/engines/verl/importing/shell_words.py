@@ -7,6 +7,7 @@ shell can tell (`$(…)`, a variable that nothing sets, an argument) stays a hol
 from __future__ import annotations
 
 import fnmatch
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -37,6 +38,11 @@ from residency.engines.verl.importing.shell_values import calculate, cut
 
 _FALLBACK = re.compile(r"\|\|\s*echo\s+[\"']?([\w./-]+)[\"']?\s*$")
 _HERE = re.compile(r"^\s*pwd\s*$")
+_BESIDE = re.compile(
+    r"""^\s*(?P<cd>cd\s+(?:--\s+)?"?\$\(\s*)?dirname\s+(?:--\s+)?"?\$(?:0|\{?BASH_SOURCE(?:\[0\])?\}?)"?\s*"""
+    r"""(?(cd)\)(?P<up>/[\w./-]*)?"?\s*(?:>\s*\S+\s*)?(?:2>\s*\S+\s*)?&&\s*pwd(?:\s+-P)?\s*)$"""
+)
+"""`dirname "$0"` and `cd "$(dirname "$0")/.." && pwd`: the script's own folder, or one above it."""
 HOME = "~"
 _DEPTH = 40
 
@@ -302,6 +308,8 @@ class _Shell:
     def _command(self, text: str, line: int) -> Value:
         if _HERE.match(text):
             return (".",)
+        if beside := _BESIDE.match(text):
+            return (posixpath.normpath((beside["up"] or "").lstrip("/") or "."),)
         echoed = re.fullmatch(r"\s*echo\s+(.*)", text, re.S)
         if echoed and not re.search(r"[|&;<>]", echoed[1]):
             return self._text(argument(echoed[1].strip()))
@@ -326,6 +334,8 @@ class _Shell:
             return self.scalars[name]
         if name in self.arrays:
             return self.arrays[name][0] if self.arrays[name] else ()
+        if name == "#":
+            return ("0",)  # called without arguments, as `$@` has none
         if name == "HOME":
             return (HOME,)
         if name == "PWD":

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from residency.engines.verl import tree
+from residency.engines.verl import places, tree
 from residency.engines.verl.importing.keys import Translated
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
-_PATHS = ("actor_rollout_ref.model.path", "critic.model.path", "actor_rollout_ref.model.tokenizer_path")
+_PATHS = (*places.PATH_KEYS, *places.FILE_KEYS)
 WIDTH = 110
 
 
@@ -93,7 +93,7 @@ def recipe(
     for key in ("dataset", "eval_dataset"):
         if key in found.top:
             top[key] = moved(found.top[key])
-    top |= {key: found.top[key] for key in ("rows", "rewards") if key in found.top}
+    top |= {key: found.top[key] for key in ("rows", "rewards", "gold_check") if key in found.top}
     flat = {name: moved(value) if name in _PATHS else value for name, value in found.verl.items()}
     try:
         top["verl"] = tree.nest(flat)

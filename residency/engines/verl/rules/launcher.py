@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from residency.engines.verl import places
 from residency.engines.verl.rules.view import ROLLOUT, View
 from residency.recipe.nodes import Span
 
@@ -140,6 +141,19 @@ def tools(view: View) -> None:
         )
 
 
+def files(view: View) -> None:
+    """Files that verl reads are there."""
+    for name in places.FILE_KEYS:
+        value = view.text(name)
+        if name in view and value is not None and "://" not in value and view.find(value) is None:
+            view.error(
+                "missing-file",
+                f"the file {value} is not there",
+                view.place(name),
+                "a relative path starts at the recipe's folder",
+            )
+
+
 def _beside(view: View, code: str, message: str, where: object, hint: str, own: str) -> None:
     """An error with a note at one of the recipe's own keys."""
     entry = view.recipe.tree.entries.get(own)
@@ -159,4 +173,4 @@ def groups(view: View) -> None:
         )
 
 
-RULES: tuple[Callable[[View], None], ...] = (reserved, rewards, data, checkpoints, tools, groups)
+RULES: tuple[Callable[[View], None], ...] = (reserved, rewards, data, checkpoints, tools, groups, files)

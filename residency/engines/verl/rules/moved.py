@@ -28,8 +28,8 @@ def keys(view: View) -> None:
             message = f"`{name}` is of older verl; the pinned one would run on without it"
             view.error("moved-key", message, key.span, _hint(change))
     for name, meant in moved.MEANT.items():
-        value = view.text(name)
-        if name in view and value in meant:
+        value = view.get(name)
+        if name in view and isinstance(value, str | bool) and value in meant:
             view.error(
                 "moved-key",
                 f"`{name}: {value}` is of older verl",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 
+from residency.engines.verl import hardware
 from residency.engines.verl.rules.view import ROLLOUT, View
 from residency.recipe.suggest import closest
 
@@ -39,11 +40,12 @@ def engine(view: View) -> None:
             view.place(NAME),
             "use `vllm` or `sglang`; with `hardware: cpu` the launcher brings its own",
         )
+    elif name == hardware.ROLLOUT:
+        return  # ours; slower than the others, and nothing to install
     elif name not in ENGINES:
-        if name == view.filled.get(NAME):
-            return
-        near = closest(name, ENGINES)
-        hint = f"did you mean `{near[0]}`?" if near else "choose from " + ", ".join(ENGINES)
+        known = (*ENGINES, hardware.ROLLOUT)
+        near = closest(name, known)
+        hint = f"did you mean `{near[0]}`?" if near else "choose from " + ", ".join(known)
         view.error("not-a-choice", f"there is no rollout engine `{name}`", view.place(NAME), hint)
     elif view.context.gpus > 0 and not _installed(ENGINES[name]):
         view.error(
@@ -132,6 +134,15 @@ def gpus(view: View) -> None:
             "conflicting-keys",
             f"`hardware: cpu` with `resources: {{gpus: {asked}}}`",
             entry,
+            hint="leave one of them out",
+            notes=[("`hardware` stands here", view.own_key("hardware"))],
+        )
+        return
+    if view.own("hardware") == "gpu" and asked == 0:
+        view.found.add(
+            "conflicting-keys",
+            "`hardware: gpu` with `resources: {gpus: 0}`",
+            view.own_key("resources"),
             hint="leave one of them out",
             notes=[("`hardware` stands here", view.own_key("hardware"))],
         )

@@ -6,12 +6,15 @@ what verl's own keys say beside them, `rules_launcher`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from residency.engines.verl.rules.view import ROLLOUT, View, texts
 from residency.engines.verl.tools import FORMATS
-from residency.recipe.nodes import Node
+from residency.recipe.nodes import Mapping, Node
 from residency.recipe.suggest import closest
+
+SEARCH, SEARCH_URL = "residency.retrieval.tool.search", "RESIDENCY_SEARCH_URL"
 
 
 def names(view: View) -> None:
@@ -49,4 +52,20 @@ def loop(view: View) -> None:
         view.error("reserved-key", message, view.key(key), "leave it out")
 
 
-RULES: tuple[Callable[[View], None], ...] = (names, call_format, loop)
+def search_address(view: View) -> None:
+    """The search tool finds its server in the environment."""
+    for path, node in texts(view.recipe.tree.get("tools")):
+        if path != SEARCH:
+            continue
+        given = view.recipe.tree.get("env")
+        if SEARCH_URL in os.environ or (isinstance(given, Mapping) and SEARCH_URL in given.entries):
+            continue
+        view.error(
+            "missing-key",
+            f"the tool search has no server to ask: `{SEARCH_URL}` is not set",
+            node,
+            f'env: {{{SEARCH_URL}: "${{services.retriever.url}}"}}, with the server under `services:`',
+        )
+
+
+RULES: tuple[Callable[[View], None], ...] = (names, call_format, loop, search_address)

@@ -1,0 +1,1 @@
+"""Our own engine for indexes: documents to vectors and words that can be searched."""

@@ -1,0 +1,1 @@
+"""The retrieval server as an engine of `kind: serve`."""

@@ -1,0 +1,1 @@
+"""The retrieval server: `POST /retrieve`, requests of different clients searched together."""

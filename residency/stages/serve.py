@@ -1,0 +1,73 @@
+"""Servers: processes that run as long as they are needed, by hand or as services of other recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from residency.engines import serving
+from residency.engines.base import CheckContext, Engine
+from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.model import Recipe
+from residency.recipe.nodes import Scalar, key_span
+from residency.recipe.tokens import is_known
+from residency.serving import is_loopback
+from residency.stages.base import Inputs, Output, StageKind
+
+HOW_IT_RUNS = ("host", "port", "token_env", "health_seconds", "restarts", "resources", "env")
+"""Keys that say where and how a server runs, not what it answers."""
+
+
+class Serve(StageKind):
+    """`kind: serve`."""
+
+    name: ClassVar[str] = "serve"
+
+    def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
+        """A block for another engine has no effect; a server that others reach wants a token."""
+        engine = recipe.config.get("engine")
+        for name in serving.names():
+            if name in recipe.tree.entries and engine in serving.names() and name != engine:
+                found.add(
+                    "unused-key",
+                    f"`{name}` has no effect: the engine is `{engine}`",
+                    key_span(recipe.tree, (name,)) or recipe.tree,
+                )
+        if engine in serving.names() and engine not in recipe.tree.entries:
+            where = key_span(recipe.tree, ("engine",)) or recipe.tree
+            found.add("missing-key", f"the engine `{engine}` needs its block `{engine}:`", where)
+        host = recipe.tree.get("host")
+        if not isinstance(host, Scalar) or not isinstance(host.value, str) or not is_known(host):
+            return
+        if host.value and not is_loopback(host.value) and recipe.tree.get("token_env") is None:
+            found.add(
+                "open-server",
+                f"the server would listen at {host.value}, where other machines reach it, without a token",
+                host,
+                hint="name the variable that holds one: `token_env: RETRIEVER_TOKEN`, or listen at 127.0.0.1",
+            )
+
+    def engine(self, config: Mapping[str, Any]) -> Engine:
+        """What the recipe names."""
+        named = str(config.get("engine") or "")
+        known = serving.names()
+        return serving.get(named if named in known else known[0])
+
+    def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
+        """Nothing."""
+        return {}
+
+    def inputs(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Inputs:
+        """What the engine says, and its code."""
+        engine = self.engine(config)
+        assert isinstance(engine, serving.Server)
+        ignore = tuple(f"{engine.name}.{key}" for key in engine.ignored())
+        return Inputs(
+            files=engine.inputs(dict(config), recipe_folder, project),
+            functions=engine.sources,
+            ignore=(*HOW_IT_RUNS, *ignore),
+        )
+
+
+KIND = Serve()
