@@ -54,7 +54,8 @@ def words(
         folder / "words.places.npy", mode="w+", dtype=np.int64, shape=(len(tokens),)
     )
     norm = k1 * (1 - b + b * lengths.astype(np.float64) / max(float(lengths.mean()), 1.0))
-    parts: list[tuple[Any, Any, Any, Any]] = []
+    none = np.zeros(0, dtype=np.int64)
+    parts = [_records(none.astype(np.uint32), none, norm, k1)]
     first, written = 0, 0
     while first < len(vocabulary):
         last = max(first + 1, int(np.searchsorted(ends, written + AT_ONCE, side="right")))
@@ -104,6 +105,8 @@ def _records(word: Any, at: Any, norm: Any, k1: float) -> tuple[Any, Any, Any, A
     new[1:] = (word[1:] != word[:-1]) | (docs[1:] != docs[:-1])
     first = np.flatnonzero(new)
     doc_of = docs[first]
+    if not len(first):
+        return word, doc_of.astype(np.uint32), word.astype(np.uint8), word.astype(np.float32)
     masks = np.bitwise_or.reduceat((1 << zones).astype(np.uint8), first)
     tf = np.add.reduceat((zones <= ABSTRACT_ZONE).astype(np.float64), first)
     weights = tf * (k1 + 1) / (tf + norm[doc_of])

@@ -88,8 +88,9 @@ class Translator:
         parts: list[Meaning] = []
         waiting: list[str] = []
         ignored: list[str] = []
-        numbers = [text for text in node.texts if text.isascii() and text.isdecimal()]
-        if len(numbers) == len(node.texts) and all(PMID_DIGITS <= len(n) <= 18 for n in numbers):
+        said = [text for text in node.texts if text.lower() != "pmid"]  # `PMID: 12345678`
+        numbers = [text for text in said if text.isascii() and text.isdecimal()]
+        if numbers and len(numbers) == len(said) and all(PMID_DIGITS <= len(n) <= 18 for n in numbers):
             return self._pmids(numbers, node.start)
 
         def flush() -> None:

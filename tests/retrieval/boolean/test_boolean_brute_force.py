@@ -14,6 +14,9 @@ from residency.retrieval.boolean.local import LocalSearch
 
 Topic = Callable[[str], tuple[list[Row], LocalSearch]]
 EXAMPLES = 25
+LARGE = ("ACEInhibitors", "AtypicalAntipsychotics", "CalciumChannelBlockers", "ProtonPumpInhibitors")
+SIZED = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in TOPICS]
+"""The reviews; a look at each record of more than a thousand takes some seconds."""
 
 
 def agree(clause: Clause, rows: list[Row], search: LocalSearch) -> None:
@@ -27,7 +30,7 @@ def agree(clause: Clause, rows: list[Row], search: LocalSearch) -> None:
     assert again.translation == found.translation
 
 
-@pytest.mark.parametrize("name", TOPICS)
+@pytest.mark.parametrize("name", SIZED)
 def test_queries(name: str, topic: Topic, mesh_file: Path) -> None:
     rows, search = topic(name)
 
@@ -40,7 +43,7 @@ def test_queries(name: str, topic: Topic, mesh_file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "heading", "other"])
-@pytest.mark.parametrize("name", TOPICS)
+@pytest.mark.parametrize("name", SIZED)
 def test_fields(name: str, kind: str, topic: Topic, mesh_file: Path) -> None:
     rows, search = topic(name)
 

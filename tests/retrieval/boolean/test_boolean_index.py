@@ -123,8 +123,22 @@ def test_a_corpus_folder(reference: Path, tmp_path: Path) -> None:
     assert set(search.search("spanish[la]").pmids) == wanted != set()
 
 
-def test_a_row_may_lack_everything_but_its_pmid() -> None:
-    assert document({"pmid": "3", "title": None, "mesh": None, "authors": None}).pmid == 3
+def test_a_row_may_lack_everything_but_its_pmid(tmp_path: Path) -> None:
+    row = {"pmid": "3", "title": None, "mesh": None, "authors": None}
+    assert document(row).pmid == 3
+    build([row], tmp_path / "index")
+    search = LocalSearch.open(tmp_path / "index", verify=True)
+    assert search.search("all[sb]").pmids == search.search("3[uid]").pmids == ("3",)
+    for query in (
+        "asthma",
+        '"a b"[tiab:~2]',
+        "asth*",
+        "smith j[au]",
+        "x[mh]",
+        '"foo bar*"[ti]',
+        "hasabstract",
+    ):
+        assert search.search(query).count == 0
 
 
 def test_an_index_is_replaced_while_others_read_it(folder: Path) -> None:
