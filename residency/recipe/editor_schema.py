@@ -161,4 +161,11 @@ def _open_inside(key: str, value: Any) -> Any:
         return {name: _open(below) for name, below in value.items()}
     if key in ("additionalProperties", "items"):
         return _open(value)
+    if key in ("anyOf", "oneOf"):
+        return [
+            {name: _open_inside(name, below) for name, below in branch.items()}
+            if isinstance(branch, dict)
+            else branch
+            for branch in value
+        ]
     return value

@@ -209,8 +209,9 @@ def _load(folder: Path, pooling: str, dtype: torch.dtype, device: str) -> tuple[
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet: Any = logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
     if pooling == "model":
         return _sentence_transformer(folder, dtype, device)
     try:

@@ -50,7 +50,7 @@ class Analyser:
             raise Missing(f"the Python package {error.name} is not installed", INSTALL) from error
         try:
             stemmer = Stemmer.Stemmer(words.stemmer) if words.stemmer else None
-            self._stop = frozenset(Tokenizer(stopwords=words.stop_words).stopwords)  # type: ignore[arg-type]
+            self._stop = frozenset(Tokenizer(stopwords=words.stop_words).stopwords)
         except (KeyError, ValueError) as error:
             raise Missing(
                 f"there are no words for this language: {error}", "english is always there"

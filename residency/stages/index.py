@@ -227,15 +227,9 @@ def _check_parameters(node: Node | None, has_vectors: bool, found: Diagnostics) 
         where = next(iter(node.entries.values())).key_span if node.entries else node
         found.add("unused-key", "`index` has no effect without an `encoder`", where, severity="warning")
     chosen = node.get("type")
-    type_ = (
-        chosen.value
-        if isinstance(chosen, Scalar) and is_known(chosen)
-        else "auto"
-        if chosen is None
-        else None
-    )
+    type_ = "auto" if chosen is None else str(chosen.value) if isinstance(chosen, Scalar) else ""
     if type_ not in faiss_index.KEYS:
-        return
+        return  # unknown, or not known yet
     belongs = {key for keys in faiss_index.KEYS.values() for key in keys}
     for key, item in node.entries.items():
         if key in belongs and key not in faiss_index.KEYS[type_]:
