@@ -4,7 +4,6 @@ An index is a folder. `manifest.json` says how it was made, and all that a query
 
     manifest.json        what made it (`residency.retrieval.manifest`)
     documents.jsonl      the documents, with documents.offsets.npy and documents.ids.npy to find one
-    vectors/             the documents' vectors, a shard each
     faiss.index          the vector index
     encoder/             the model that encodes queries
     bm25/                the word index

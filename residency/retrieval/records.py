@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from residency.errors import Missing, StageFailed
-from residency.files import read_json
+from residency.errors import StageFailed
 from residency.processing import Report
+from residency.pubmed.corpus import open_corpus
 from residency.pubmed.reader import records as pubmed_records
 from residency.retrieval.documents import Document, clean
 from residency.rows.read import rows_of
@@ -24,7 +24,6 @@ IDS = ("id", "_id", "pmid")
 TEXTS = ("text", "abstract")
 KEPT = ("pmid", "journal", "year", "doi")
 """What a document keeps of its record beside title and text."""
-CORPUS = "residency-corpus"
 
 
 def documents(
@@ -100,27 +99,9 @@ def _rows(path: Path, report: Report, last: Mapping[str, tuple[Path, int]]) -> I
 
 def _corpus(folder: Path, report: Report) -> Iterator[dict[str, Any]]:
     """The rows of a corpus that `kind: corpus` left."""
-    try:
-        manifest = read_json(folder / "manifest.json")
-    except (OSError, ValueError) as error:
-        raise StageFailed(f"{folder / 'manifest.json'} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != CORPUS:
-        raise Missing(
-            f"{folder} is no corpus: it has no manifest.json of one",
-            "give the folder that a `corpus` stage left, or a file of documents",
-        )
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = [*KEPT, "title", "abstract"]
-    for part in manifest["parts"]:
-        path = folder / str(part["file"])
-        try:
-            for block in pq.ParquetFile(path).iter_batches(1024, columns=columns):
-                report.read += block.num_rows
-                yield from block.to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise StageFailed(f"{path} is not whole: {str(error).splitlines()[0]}") from None
+    for row in open_corpus(folder).rows([*KEPT, "title", "abstract"]):
+        report.read += 1
+        yield row
 
 
 def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) -> Document:

@@ -9,6 +9,7 @@ import pytest
 
 from residency.errors import Missing, StageFailed
 from residency.processing import Report
+from residency.pubmed.corpus import write_corpus
 from residency.retrieval.records import documents, split_contents
 
 PUBMED = """<?xml version="1.0"?><PubmedArticleSet>{}</PubmedArticleSet>"""
@@ -51,25 +52,20 @@ def test_the_forms_that_documents_come_in(tmp_path: Path) -> None:
 
 
 def test_a_corpus_folder(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    made = [
-        {"pmid": n, "title": f"T{n}", "abstract": f"A{n}", "journal": "J", "year": None, "doi": "10.1/x"}
-        for n in (1, 2)
-    ]
-    pq.write_table(pa.Table.from_pylist(made), tmp_path / "part-00000.parquet")
     with pytest.raises(Missing, match="is no corpus"):
         read(tmp_path)
-    manifest = {"format": "residency-corpus", "parts": [{"file": "part-00000.parquet"}]}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    found, report = read(tmp_path)
+    made = [
+        {"pmid": n, "title": f"T{n}", "abstract": f"A{n}", "journal": "J", "doi": "10.1/x"} for n in (1, 2)
+    ]
+    corpus = write_corpus(made, tmp_path / "corpus")
+    found, report = read(tmp_path / "corpus")
     assert [row["id"] for row in found] == ["1", "2"]
     assert found[0] == {"id": "1", "title": "T1", "text": "A1", "pmid": "1", "journal": "J", "doi": "10.1/x"}
     assert report.read == report.kept == 2
-    (tmp_path / "part-00000.parquet").write_bytes(b"PAR1 and no more")
+    part = corpus.parts[0].path
+    part.write_bytes(bytes(part.stat().st_size))
     with pytest.raises(StageFailed, match="is not whole"):
-        read(tmp_path)
+        read(tmp_path / "corpus")
 
 
 def test_of_pubmed_xml_the_last_version_counts(tmp_path: Path) -> None:
