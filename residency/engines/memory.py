@@ -40,6 +40,8 @@ class Training:
     """bf16 or fp16 mixed precision; False: everything in float32."""
     pure_half: bool = False
     """`pure_bf16`: weights, gradients and optimizer all in 16 bits."""
+    stored_bytes: float = 2.0
+    """Bytes a parameter in the checkpoint, which frozen weights keep: 2, or 4 for float32."""
     lora_rank: int = 8
     lora_targets: tuple[str, ...] = ("all",)
     frozen_layers_but: int = 2
@@ -49,6 +51,8 @@ class Training:
     double_quant: bool = True
     optimizer_bytes: float = 8.0
     """Bytes a trained parameter: 8 for Adam's two moments in float32, 2 for 8-bit Adam, 0 for SGD."""
+    sharded_half: bool = False
+    """FSDP gathers 16-bit copies of its float32 weights for each pass."""
     zero: int = 0
     """The ZeRO stage: 0 to 3."""
     deepspeed: bool = False
@@ -172,7 +176,7 @@ def frozen_bytes(shape: Shape, frozen: int, training: Training) -> float:
     """
     if frozen == 0:
         return 0.0
-    width = 2.0 if training.half or training.pure_half else 4.0
+    width = training.stored_bytes if training.half or training.pure_half else 4.0
     if training.bits is None:
         return frozen * width
     outside = min(frozen, shape.embedding_parameters)
@@ -195,8 +199,10 @@ def activations(shape: Shape, training: Training) -> float:
     - block: its input 2·s·b·h, gate, up, activation and product 4 × 2·s·b·f (without a gate 2 × 2·s·b·f)
 
     With recomputation only each layer's input, 2·s·b·h, is kept, and one layer whole while its
-    backward pass runs. The logits come on top: 16 bits, a float32 copy, its log-softmax and its
-    gradient, 14 bytes of s·b·V.
+    backward pass runs. Where the weights are float32 under autocast, the layers hand on float32, and
+    that input has 4·s·b·h. LoRA keeps a copy of the input of each module that it adapts, and makes one in
+    float32 on the way (seen in PyTorch's allocator with PEFT 0.18). The logits come on top: 16 bits,
+    a float32 copy, its log-softmax and its gradient, 14 bytes of s·b·V.
     """
     tokens = float(training.length * training.batch)
     width = 1.0 if training.half or training.pure_half else 2.0  # against 16 bits
@@ -206,13 +212,31 @@ def activations(shape: Shape, training: Training) -> float:
     layer += tokens * width * (8 if shape.gated else 4) * shape.inner
     if not training.flash:
         layer += (2 * width + 4) * shape.heads * training.length * tokens
+    if training.method == "lora":
+        inputs = [i for name, (i, _) in shape.linear.items() if _adapted(training, name)]
+        layer += tokens * (2 * width * sum(inputs) + 4 * max(inputs, default=0))
     kept = (
-        shape.layers * tokens * 2 * width * shape.hidden + layer
+        shape.layers * tokens * _handed_on(training) * shape.hidden + layer
         if training.recompute
         else shape.layers * layer
     )
     logits = 0.0 if training.fused_loss else tokens * shape.vocabulary * (2 * width + 12)
     return kept + logits
+
+
+def _adapted(training: Training, module: str) -> bool:
+    return "all" in training.lora_targets or module in training.lora_targets
+
+
+def _handed_on(training: Training) -> float:
+    """Bytes a number of what one layer hands to the next: as wide as the embedding's weights."""
+    if training.pure_half:
+        return 2.0
+    if not training.half:
+        return 4.0
+    if training.method == "full":
+        return 2.0 if training.deepspeed or training.sharded_half else 4.0
+    return training.stored_bytes
 
 
 def _advice(training: Training) -> list[str]:

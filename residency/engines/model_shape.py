@@ -201,3 +201,17 @@ def of_model(name: str) -> tuple[Shape, str | None] | None:
     stated = int(float(number) * (1e9 if unit.lower() == "b" else 1e6))
     like = min((s for _, s in KNOWN), key=lambda s: abs(math.log(s.parameters / stated)))
     return replace(like, stated=stated), f"{name}: {number}{unit.upper()} parameters, as its name says"
+
+
+def stored_bytes(name: str) -> float:
+    """Bytes a parameter in a checkpoint: 4 where its config.json says float32, else 2, as published models have.
+
+    Args:
+        name: The path of a local folder with a config.json, or a hub name.
+    """
+    try:
+        config = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 2.0
+    said = config.get("dtype") or config.get("torch_dtype") if isinstance(config, dict) else None
+    return 4.0 if said == "float32" else 2.0

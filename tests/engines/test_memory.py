@@ -98,7 +98,7 @@ def test_equation_2_for_its_own_architecture() -> None:
     gpt = Shape(
         layers=1, hidden=12288, heads=96, kv_heads=96, head=128, inner=49152, vocabulary=0, gated=False
     )
-    made = memory.activations(gpt, Training(batch=1, length=2048, recompute=False))
+    made = memory.activations(gpt, Training(batch=1, length=2048, recompute=False, method="full"))
     assert made / (2048 * 12288) == 40
 
 
@@ -154,3 +154,14 @@ def test_llama_8b_full_on_four_gpus() -> None:
     zero2 = memory.estimate(LLAMA, replace(FULL, length=512, zero=2, deepspeed=True, gpus=4))
     states = zero2.weights + zero2.gradients + zero2.optimizer
     assert states == pytest.approx(5.5 * LLAMA.parameters, rel=1e-6)
+
+
+def test_lora_on_float32_weights_as_seen_on_a_gpu() -> None:
+    """PyTorch's peak on an H200 (LLaMA-Factory 0.9.5, PEFT 0.18, rank 8): 1,379,010,048 bytes."""
+    model = Shape(20, 768, 24, 1, 32, 1536, 512, tied=True)
+    made = memory.estimate(model, Training(batch=8, length=1024, stored_bytes=4.0))
+    assert (made.total - made.overhead) / 1_379_010_048 == pytest.approx(1, abs=0.1)
+    # A checkpoint in 16 bits keeps its frozen weights and hands on half as much.
+    half = memory.estimate(model, Training(batch=8, length=1024))
+    assert half.weights < 0.6 * made.weights
+    assert half.activations < made.activations

@@ -40,7 +40,7 @@ def of(job: Job) -> MemoryEstimate | None:
         return None
     shape, assumed = found
     try:
-        made = memory.estimate(shape, training(job, given))
+        made = memory.estimate(shape, training(job, given, places.absolute(name, starts)))
     except (TypeError, ValueError):  # a value of the wrong type: the schema check says so
         return None
     if assumed is None:
@@ -58,8 +58,11 @@ def of(job: Job) -> MemoryEstimate | None:
     )
 
 
-def training(job: Job, given: Mapping[str, Any]) -> memory.Training:
-    """The keys that bear on memory, with LLaMA-Factory's defaults."""
+def training(job: Job, given: Mapping[str, Any], model: str) -> memory.Training:
+    """The keys that bear on memory, with LLaMA-Factory's defaults.
+
+    LLaMA-Factory loads a checkpoint in its own precision and makes what it trains float32.
+    """
     method = str(given.get("finetuning_type", "lora"))
     stage = str(given.get("stage", "sft"))
     optim = str(given.get("optim", "adamw_torch"))
@@ -73,6 +76,8 @@ def training(job: Job, given: Mapping[str, Any]) -> memory.Training:
         method="full" if method == "full" else "freeze" if method == "freeze" else "lora",
         half=bool(given.get("bf16") or given.get("fp16") or pure),
         pure_half=pure,
+        stored_bytes=model_shape.stored_bytes(model),
+        sharded_half=bool(given.get("fsdp")),
         lora_rank=int(given.get("lora_rank", 8)),
         lora_targets=tuple(places.names(given.get("lora_target", "all"))),
         frozen_layers_but=int(given.get("freeze_trainable_layers", 2)),

@@ -149,6 +149,7 @@ def _role(get: Any, shape: Shape, block: str, ranks: int) -> Role:
         gpus=ranks,
         method="lora" if rank else "full",
         half=True,
+        sharded_half=True,
         lora_rank=rank or 8,
         lora_targets=("all",) if targets in (None, "all-linear") else tuple(_names(targets)),
         recompute=bool(get(f"{model}.enable_gradient_checkpointing")),

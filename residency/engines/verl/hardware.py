@@ -6,16 +6,21 @@ some settings that stand for a GPU's. The recipe's own keys win, but for those t
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from residency.plan import machine
 
 ROLLOUT = "transformers"
 """The rollout of driver/rollout.py, by its name in verl's registry."""
 PLUGIN = "residency.engines.verl.driver.platform"
 ROLLOUT_PLUGIN = "residency.engines.verl.driver.rollout"
 """What a GPU run with that rollout loads in the place of PLUGIN."""
+CRITIC_PLUGIN = "residency.engines.verl.driver.critic"
+"""What a GPU run without flash attention loads."""
 
 VERL_DEFAULTS: dict[str, Any] = {
     "data.train_batch_size": 1024,
@@ -31,6 +36,8 @@ MINI_BATCH = 256
 MOST_ROWS = 16
 """Rows in one pass on a CPU."""
 
+NO_FLASH = "flash-attn is not installed"
+"""Why a GPU run does without flash attention."""
 _MODEL = "actor_rollout_ref.model"
 _ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -189,11 +196,40 @@ def cpu_env(*, threads: int, ranks: int) -> dict[str, str]:
     }
 
 
+def lacks_flash_attention() -> bool:
+    """Whether this machine has GPUs and its environment no flash-attn package.
+
+    Where there is no GPU the recipe is for another machine, of which nothing is known.
+    """
+    return importlib.util.find_spec("flash_attn") is None and bool(machine.gpus())
+
+
+def without_flash(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The models of verl's tree that want flash attention where there is none."""
+    if not lacks_flash_attention():
+        return ()
+    key = "override_config.attn_implementation"
+    models = (_MODEL, "critic.model")
+    return tuple(m for m in models if given.get(f"{m}.{key}") in (None, "flash_attention_2"))
+
+
 def gpu_settings(*, gpus: int, given: Mapping[str, Any]) -> Profile:
-    """verl as it is; the recipe says which rollout engine and how it is split."""
+    """verl as it is; the recipe says which rollout engine and how it is split.
+
+    verl asks for flash attention and packs rows by it. Where the flash-attn package is missing,
+    PyTorch's own fused attention works on padded rows: the same figures, more time and memory.
+    """
     profile = Profile()
     profile.default("trainer.n_gpus_per_node", gpus, "the GPUs of this stage")
     profile.default("trainer.nnodes", 1, "one machine")
+    padded = without_flash(given)
+    for model in padded:
+        profile.force(f"{model}.override_config.attn_implementation", "sdpa", NO_FLASH)
+        profile.force(f"{model}.use_remove_padding", False, NO_FLASH)
+    if padded:
+        profile.notes.append(
+            "the package flash-attn is not installed: attention by PyTorch on padded rows, which is slower"
+        )
     if given.get(f"{_ROLLOUT}.name") == ROLLOUT:
         profile.force(f"{_ROLLOUT}.tensor_model_parallel_size", 1, "this rollout does not split a model")
         if "lora" in str(sorted(given)):
@@ -204,4 +240,7 @@ def gpu_settings(*, gpus: int, given: Mapping[str, Any]) -> Profile:
 
 def gpu_env(*, given: Mapping[str, Any]) -> dict[str, str]:
     """The environment of every process of verl on GPUs."""
-    return {"VERL_USE_EXTERNAL_MODULES": ROLLOUT_PLUGIN} if given.get(f"{_ROLLOUT}.name") == ROLLOUT else {}
+    modules = [ROLLOUT_PLUGIN] if given.get(f"{_ROLLOUT}.name") == ROLLOUT else []
+    if "critic.model" in without_flash(given):
+        modules.append(CRITIC_PLUGIN)
+    return {"VERL_USE_EXTERNAL_MODULES": ",".join(modules)} if modules else {}

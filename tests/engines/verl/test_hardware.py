@@ -63,3 +63,20 @@ def test_keys_are_verls() -> None:
     for key in profile.defaults.keys() | profile.forced.keys():
         if "override_config" not in key and "ray_init" not in key and "mixed_precision" not in key:
             assert f'"{key.rsplit(".", 1)[-1]}"' in known, key
+
+
+def test_a_gpu_without_flash_attention_has_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = "actor_rollout_ref.model.override_config.attn_implementation"
+    monkeypatch.setattr(hardware, "lacks_flash_attention", lambda: False)
+    assert chosen not in hardware.gpu_settings(gpus=1, given={}).forced
+    assert hardware.gpu_env(given={}) == {}
+    monkeypatch.setattr(hardware, "lacks_flash_attention", lambda: True)
+    profile = hardware.gpu_settings(gpus=1, given={chosen: "flash_attention_2"})
+    assert profile.forced[chosen] == "sdpa"
+    assert profile.forced["critic.model.use_remove_padding"] is False
+    assert any("flash-attn" in note for note in profile.notes)
+    kept = hardware.gpu_settings(gpus=1, given={chosen: "eager"})
+    assert chosen not in kept.forced
+    assert "actor_rollout_ref.model.use_remove_padding" not in kept.forced
+    env = hardware.gpu_env(given={"actor_rollout_ref.rollout.name": hardware.ROLLOUT})
+    assert env["VERL_USE_EXTERNAL_MODULES"].split(",") == [hardware.ROLLOUT_PLUGIN, hardware.CRITIC_PLUGIN]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from residency.engines.verl import models
+from residency.engines.verl import hardware, models
 from residency.engines.verl.rules.view import ACTOR, MODEL, ROLLOUT, View
 from residency.recipe.nodes import Scalar
 from residency.recipe.suggest import closest
@@ -173,6 +173,13 @@ def lora(view: View) -> None:
             )
 
 
+def _packing(view: View) -> str:
+    """How rows come to be packed."""
+    if not view.on_cpu and hardware.lacks_flash_attention():
+        return "install the package that packs rows: `.venv/bin/pip install flash-attn`"
+    return f"set `{MODEL}.use_remove_padding: true`"
+
+
 def sequence_parallel(view: View) -> None:
     """Ranks that share a sequence need packed rows, and must divide the ranks."""
     for name in (
@@ -187,7 +194,7 @@ def sequence_parallel(view: View) -> None:
                 "conflicting-keys",
                 f"`{name}` ({size}) needs `{MODEL}.use_remove_padding`",
                 view.place(name),
-                f"set `{MODEL}.use_remove_padding: true`",
+                _packing(view),
                 (f"{MODEL}.use_remove_padding",),
             )
         if view.ranks % size:
