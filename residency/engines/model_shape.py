@@ -204,7 +204,7 @@ def of_model(name: str) -> tuple[Shape, str | None] | None:
 
 
 def stored_bytes(name: str) -> float:
-    """Bytes a parameter in a checkpoint: 4 where its config.json says float32, else 2, as published models have.
+    """Bytes a parameter in a checkpoint: 4 where config.json says float32, else 2, as published models have.
 
     Args:
         name: The path of a local folder with a config.json, or a hub name.

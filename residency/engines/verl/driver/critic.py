@@ -1,4 +1,4 @@
-"""A critic without flash attention on a GPU: an external module of verl's, for where the package is missing."""
+"""A critic without flash attention on a GPU: an external module of verl's."""
 
 from __future__ import annotations
 
