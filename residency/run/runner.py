@@ -13,7 +13,18 @@ from typing import Any
 
 from residency.errors import EXIT_DONE, Interrupted, ResidencyError
 from residency.plan.model import Plan, PlannedStage
-from residency.run import dryrun, environment, executors, lock, procs, records, rundir, stagefiles, state
+from residency.run import (
+    dryrun,
+    environment,
+    executors,
+    health,
+    lock,
+    procs,
+    records,
+    rundir,
+    stagefiles,
+    state,
+)
 from residency.run.executors.base import Executor
 from residency.run.failures import from_os
 from residency.run.redact import Redactor
@@ -69,7 +80,8 @@ def execute(
         parallel: How many stages may run at a time.
 
     Raises:
-        Missing: Before anything is written: an engine, a secret or a GPU is not there.
+        Missing: Before anything is written: an engine, a secret, a GPU or a service that should run
+            already is not there.
         RecipeInvalid: Before anything is written: a secret's value stands in the recipe.
 
     A failure of a stage and an interruption are not raised: they are told to the view, recorded,
@@ -87,6 +99,7 @@ def execute(
         environment.check_engines([*plan.ahead, *plan.to_serve])
         environment.check_secrets(plan, environ)
         executor.check([*plan.ahead, *plan.to_serve, *together(plan)])
+        health.check_external(plan.to_serve)
     try:
         run_dir = rundir.create(runs, plan.recipe.name, dry_run=dry_run)
         context = Context(executor, view, redactor, environ, rundir.identity(run_dir))
