@@ -13,23 +13,12 @@ from typing import Any
 
 from residency.errors import EXIT_DONE, Interrupted, ResidencyError
 from residency.plan.model import Plan, PlannedStage
-from residency.run import (
-    dryrun,
-    environment,
-    executors,
-    health,
-    lock,
-    procs,
-    records,
-    rundir,
-    stagefiles,
-    state,
-)
+from residency.run import dryrun, environment, executors, lock, procs, records, rundir, stagefiles, state
 from residency.run.executors.base import Executor
 from residency.run.failures import from_os
 from residency.run.redact import Redactor
 from residency.run.rundir import RunRecord
-from residency.run.services import Services, together
+from residency.run.services import Services, check_services
 from residency.run.signals import Signals
 from residency.run.stagerun import Context, StageRun
 from residency.run.state import Unreadable
@@ -80,8 +69,7 @@ def execute(
         parallel: How many stages may run at a time.
 
     Raises:
-        Missing: Before anything is written: an engine, a secret, a GPU or a service that should run
-            already is not there.
+        Missing: Before anything is written: an engine, a secret, a GPU, or a service that runs already.
         RecipeInvalid: Before anything is written: a secret's value stands in the recipe.
 
     A failure of a stage and an interruption are not raised: they are told to the view, recorded,
@@ -98,8 +86,7 @@ def execute(
     if not dry_run:
         environment.check_engines([*plan.ahead, *plan.to_serve])
         environment.check_secrets(plan, environ)
-        executor.check([*plan.ahead, *plan.to_serve, *together(plan)])
-        health.check_external(plan.to_serve)
+        check_services(plan, executor)
     try:
         run_dir = rundir.create(runs, plan.recipe.name, dry_run=dry_run)
         context = Context(executor, view, redactor, environ, rundir.identity(run_dir))
