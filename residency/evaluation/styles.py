@@ -43,13 +43,17 @@ TEMPLATES = {
 """Keys of a style that are templates, and the names that each may hold."""
 
 
+Problem = tuple[str, str, str | None]
+"""Key, what is wrong, what to do."""
+
+
 class BadStyle(ValueError):
     """A style that cannot be used: what is wrong, by key.
 
     `problems` are (key, text, hint); a key of "" is the style as a whole.
     """
 
-    def __init__(self, problems: list[tuple[str, str, str | None]], where: str = "") -> None:
+    def __init__(self, problems: list[Problem], where: str = "") -> None:
         self.problems = problems
         said = [f"{key}: {text}" if key else text for key, text, _ in problems]
         super().__init__(f"{where}: {'; '.join(said)}" if where else "; ".join(said))
@@ -112,13 +116,14 @@ def style(given: Mapping[str, Any], where: str = "") -> Style:
     Raises:
         BadStyle: All that is wrong with it at once.
     """
-    problems = list(_problems(given))
+    problems = [*key_problems(given), *joint_problems(given)]
     if problems:
         raise BadStyle(problems, where)
     return Style(**given)
 
 
-def _problems(given: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
+def key_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with each key for itself."""
     for key, value in given.items():
         if key not in KEYS:
             yield key, "a style has no such key", did_you_mean(key, KEYS) or f"there are {', '.join(KEYS)}"
@@ -135,11 +140,10 @@ def _problems(given: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]
             yield key, f"it is {value!r}, and must be one of {', '.join(BOOKS)}", did_you_mean(value, BOOKS)
         elif key in TEMPLATES:
             yield from ((key, text, hint) for text, hint in template_problems(value, TEMPLATES[key]))
-    yield from _together(given)
 
 
-def _together(given: Mapping[str, Any]) -> Iterator[tuple[str, str, str | None]]:
-    """What the keys say of each other."""
+def joint_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with keys together."""
     shots = given.get("shots", 0)
     if isinstance(shots, int) and shots > 0 and not given.get("examples"):
         yield "shots", f"{shots} examples are asked for, and no file of them is named", "add `examples: PATH`"
