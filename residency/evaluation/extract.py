@@ -26,6 +26,8 @@ _STATED = re.compile(r"\b(?:answer|option|choice)\b[ \t]*(?:is\b|:|=)[ \t:]*", r
 _LETTER = re.compile(r"[*_(\[\"'`]*(?:option[ \t]+|choice[ \t]+)?[*_(\[\"'`]*([A-Z])(?![\w'\u2019-])")
 _ARTICLE = re.compile(r"[*_(\[\"'`]*[AI][ \t]+\w")
 _SENTENCE = re.compile(r"[.;!?](?:\s|$)")
+STATEMENTS = 20
+"""Statements from the end that are looked at; a text with more repeats itself."""
 LONGEST_TAIL = 400
 """Characters of a statement that are looked at: an option's text is no longer."""
 
@@ -98,20 +100,17 @@ def _stated(text: str, row: Row) -> str | None:
 
 def _last_statement(text: str, row: Row) -> tuple[bool, str | None]:
     """Whether a text states an answer ("the answer is …"), and what the last such statement says."""
-    stated, said = False, None
-    for found in _STATED.finditer(text):
-        tail = text[found.end() : found.end() + LONGEST_TAIL]
-        line = tail.partition("\n")[0]
+    for found in reversed(list(_STATED.finditer(text))[-STATEMENTS:]):
+        line = text[found.end() : found.end() + LONGEST_TAIL].partition("\n")[0]
         sentence = _SENTENCE.split(line, maxsplit=1)[0]
         label = _bare(line, row) or _bare(sentence, row)
+        if label is not None:
+            return True, label
         letter = _LETTER.match(line) if row.get("options") else None
-        if label is None and letter is not None and not _ARTICLE.match(line):
+        if letter is not None and not _ARTICLE.match(line):
             # A letter that is no option is a statement all the same: what came before is withdrawn.
-            label = letter[1] if letter[1] in row["options"] else None
-            stated, said = True, label
-        elif label is not None:
-            stated, said = True, label
-    return stated, said
+            return True, letter[1] if letter[1] in row["options"] else None
+    return False, None
 
 
 def first_letter(text: str, row: Row) -> str | None:

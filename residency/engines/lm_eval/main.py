@@ -247,7 +247,7 @@ def write(
         rows += results.samples(name, samples)
         figures += results.scores(name, samples, tasks[name].aggregation(), limited=limited[name])
         long = sum(1 for task, _ in too_long if task == name)
-        about[name] = results.details(samples, long) | {"rows": counts["original"]}
+        about[name] = results.details(samples, long, limited=limited[name]) | {"rows": counts["original"]}
         about[name] |= asking.about(tasks[name], samples, system)
         if long:
             print(

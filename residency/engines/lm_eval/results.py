@@ -58,7 +58,7 @@ def _more(sample: Mapping[str, Any]) -> dict[str, Any]:
         found["extracted_lenient"] = sample["readings"][0][1]
         found["correct_lenient"] = bool(sample["accuracy_lenient"] == 1.0)
     if first := getattr(given[0], "first", None):
-        found["reasoning"] = first
+        found["reasoning"], found["then"] = first, sample["doc"]["then"]
     if "readings" in sample and len(sample["readings"]) > 1:
         found["share"] = float(sample["accuracy"])
         found["outputs"] = [str(one) for one in given]
@@ -234,18 +234,18 @@ def group_scores(
     return rows
 
 
-def details(found: Sequence[Mapping[str, Any]], too_long: int) -> dict[str, Any]:
+def details(found: Sequence[Mapping[str, Any]], too_long: int, *, limited: bool = False) -> dict[str, Any]:
     """What results.json says of a task beside its figures: counts per class, prompts cut."""
     pairs = [s["macro_f1"] for s in found if isinstance(s.get("macro_f1"), tuple)]
     return {
         "n": len({s["doc_id"] for s in found}),
         "too_long": too_long,
         "answers": stats.confusion(pairs) if pairs else None,
-        **({"by": by} if (by := _by(found)) else {}),
+        **({"by": by} if (by := _by(found, limited)) else {}),
     }
 
 
-def _by(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _by(found: Sequence[Mapping[str, Any]], limited: bool) -> dict[str, Any]:
     """Accuracy for each value of the field that the task parts its questions by: n, value, interval."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for sample in found:
@@ -254,7 +254,7 @@ def _by(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         value: {
             metric: {key: row[key] for key in ("value", "n", "low", "high", "method", "unreadable", "note")}
-            for row in scores("", mine, {}, limited=False)
+            for row in scores("", mine, {}, limited=limited)
             if (metric := row["metric"]) in ("accuracy", "accuracy_lenient")
         }
         for value, mine in sorted(groups.items())
