@@ -198,7 +198,7 @@ def test_a_file_by_source(tmp_path: Path) -> None:
         ({"answer_idx": None}, "it has no label"),
         ({"answer": "one"}, "its answer 'one' is not its option B"),
         ({"options": {"A": "one", "B": " "}}, "its option B is empty"),
-        ({"options": {"A": "one", "C": "two"}}, "must be A to B without a gap"),
+        ({"options": {"A": "one", "C": "two"}}, "its options are A, C, and must be A to B without a gap"),
         ({"options": {}}, "it has 0 options"),
         ({"options": "A one B two"}, "it has no options"),
         ({"question": None}, "it has no question"),

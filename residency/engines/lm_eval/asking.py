@@ -139,23 +139,19 @@ def _following(request: Any, answer: str, template: Template | None, system: str
 
 
 def about(task: Any, samples: Iterable[Mapping[str, Any]], system: str | None) -> dict[str, Any]:
-    """What results.json says of how a task was asked: `version`, `prompt_hash`, `repeats`, the readings.
+    """What results.json says of how a task was asked: `version`, `answers_each`, and for ours more.
 
-    The hash is over the messages of the questions asked, in the order of the data; for a task of
-    lm-eval's own, whose messages are not known, over the texts that were sent.
+    `prompt_hash` is over the messages of the questions asked, in the order of the data, before any
+    chat template, so that it is the same on every engine; `readings` are the functions that read answers.
     """
     metadata = task.config.metadata if isinstance(task.config.metadata, dict) else {}
-    chosen = sorted({sample["doc_id"]: sample for sample in samples}.items())
-    if ours(task):
-        found = [asked(sample["doc"], system) for _, sample in chosen]
-    else:
-        found = [
-            Asked(({"role": "text", "content": str(sample["arguments"][0][0])},)) for _, sample in chosen
-        ]
-    doc = chosen[0][1]["doc"] if chosen else {}
+    found = {"version": metadata.get("version"), "answers_each": int(task.config.repeats or 1)}
+    if not ours(task):
+        return found
+    docs = [one["doc"] for _, one in sorted({one["doc_id"]: one for one in samples}.items())]
+    named = docs[0] if docs else {}
     return {
-        "version": metadata.get("version"),
-        "prompt_hash": prompt_hash(found),
-        "answers_each": int(task.config.repeats or 1),
-        "readings": {name: doc[name] for name in ("strict", "lenient") if ours(task) and doc.get(name)},
+        **found,
+        "prompt_hash": prompt_hash(asked(doc, system) for doc in docs),
+        "readings": {name: named[name] for name in ("strict", "lenient") if named.get(name)},
     }
