@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from residency import stats
 from residency.evaluation.prompts import Asked, Message, prompt_hash, second, text
 
 Template = Callable[..., Any]
@@ -54,6 +55,8 @@ def attach(tasks: Mapping[str, Any]) -> None:
             task.fewshot_context = _context
             # What is read of each answer is no figure; lm-eval wants an aggregate of everything.
             task._aggregation_list.setdefault("readings", lambda values: float("nan"))
+            for metric in ("accuracy_lenient", "unreadable_lenient"):
+                task._aggregation_list.setdefault(metric, stats.mean)
             if int(task.config.repeats or 1) > 1:
                 task.apply_filters = _all_answers(task)
 

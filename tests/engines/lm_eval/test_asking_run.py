@@ -122,7 +122,7 @@ def test_two_steps_killed_and_resumed(make_job: MakeJob, rows: Path, tiny_model:
     found = samples(whole)
     assert len(found) == 48
     assert all(row["reasoning"] and row["then"].startswith("Therefore, among A through ") for row in found)
-    assert {row["then"][26:27] for row in found} == {"D", "E", "F"}
+    assert {row["then"][27:28] for row in found} == {"D", "E", "F"}
     results = read_json(whole.outputs / "results.json")
     assert {row["metric"] for row in results["scores"]} == {"accuracy", "accuracy_lenient"}
     assert all(row["unreadable"] is not None for row in results["scores"])
