@@ -1,0 +1,103 @@
+"""`launch.py score bioasq GOLD SYSTEM`: a system's answers against the gold ones, with intervals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from residency.errors import EXIT_DONE, RecipeInvalid
+
+if TYPE_CHECKING:
+    from residency.benchmark.bioasq.read import Batch
+    from residency.benchmark.scored import Scored
+
+EXAMPLES = """examples:
+  python launch.py score bioasq 12B1_golden.json system.json
+  python launch.py score bioasq 12B1_golden.json system.json --phase a --format json
+  python launch.py score pubmedqa test_ground_truth.json predictions.json
+
+The scores are those of the benchmarks' official evaluators (docs/benchmarks.md); the interval comes
+from the questions."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "score",
+        help="score a file of answers",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("benchmark", choices=("bioasq", "pubmedqa"), help="whose rules count")
+    parser.add_argument("gold", type=Path, metavar="GOLD", help="the file of right answers (.json, .json.gz)")
+    parser.add_argument("system", type=Path, metavar="SYSTEM", help="the file of answers to score")
+    parser.add_argument(
+        "--phase",
+        choices=("a", "b"),
+        help="bioasq: a (documents, snippets) or b (exact answers); else each that SYSTEM has something for",
+    )
+    parser.add_argument(
+        "--edition",
+        type=int,
+        metavar="N",
+        help="bioasq: the rules of edition 5, 8 (default) or 9, as the official evaluator's -e",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the bootstrap; default 0")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, and print."""
+    found = _bioasq(arguments) if arguments.benchmark == "bioasq" else _pubmedqa(arguments)
+    if arguments.format == "json":
+        print(json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False))
+    return EXIT_DONE
+
+
+def _bioasq(arguments: argparse.Namespace) -> dict[str, Any]:
+    from residency.benchmark.bioasq import read
+    from residency.benchmark.bioasq.score import EDITION, score
+
+    gold, system = read.load(arguments.gold), read.load(arguments.system, gold=False)
+    edition = EDITION if arguments.edition is None else arguments.edition
+    phases = [arguments.phase] if arguments.phase else list(_phases(system))
+    answer: dict[str, Any] = {"benchmark": "bioasq", "edition": edition, "seed": arguments.seed}
+    for phase in phases:
+        scores = score(gold, system, phase, edition=edition, seed=arguments.seed)
+        if arguments.format == "text":
+            _print(f"phase {phase.upper()}: {arguments.system.name} against {arguments.gold.name}", scores)
+        answer[f"phase{phase.upper()}"] = scores.to_json()
+    return answer
+
+
+def _phases(system: Batch) -> str:
+    """What a file of answers has something for."""
+    replies = system.questions.values()
+    retrieved = any(one.documents or one.snippets or one.concepts or one.triples for one in replies)
+    answered = any(one.text is not None or one.answers is not None for one in replies)
+    return "a" * retrieved + "b" * answered or "ab"
+
+
+def _pubmedqa(arguments: argparse.Namespace) -> dict[str, Any]:
+    from residency.benchmark import pubmedqa
+
+    if arguments.phase or arguments.edition is not None:
+        raise RecipeInvalid("--phase and --edition are BioASQ's", "leave them out")
+    scores = pubmedqa.score_files(arguments.gold, arguments.system, seed=arguments.seed)
+    if arguments.format == "text":
+        _print(f"{arguments.system.name} against {arguments.gold.name}", scores)
+    return {"benchmark": "pubmedqa", "seed": arguments.seed} | scores.to_json()
+
+
+def _print(title: str, scores: Scored) -> None:
+    from residency.benchmark.figures import table
+
+    print(title)
+    for line in table(scores.figures):
+        print(f"  {line}")
+    if scores.problems:
+        print("what was found wrong:")
+        for line in scores.problems.lines():
+            print(f"  {line}")
