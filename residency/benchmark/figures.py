@@ -31,7 +31,8 @@ class Figure:
     """One score."""
 
     name: str
-    value: float
+    value: float | None
+    """None where nothing was scored."""
     n: int
     """Questions that it is taken over."""
     low: float | None
@@ -78,7 +79,13 @@ def divided(above: Array, below: Array) -> Array:
 
 
 def figure(
-    name: str, parts: ArrayLike, statistic: Statistic = average, *, seed: int = 0, resamples: int | None = None
+    name: str,
+    parts: ArrayLike,
+    statistic: Statistic = average,
+    *,
+    seed: int = 0,
+    resamples: int | None = None,
+    empty: float | None = None,
 ) -> Figure:
     """A score with its percentile bootstrap interval over questions.
 
@@ -93,12 +100,13 @@ def figure(
         statistic: From sums of the parts to scores.
         seed: Of the resampling.
         resamples: How many; 2,000.
+        empty: The value where there are no questions.
     """
     table = np.asarray(parts, dtype=np.float64)
     table = table.reshape(len(table), -1) if table.size else table.reshape(len(table), 1)
     n = len(table)
     if n == 0:
-        return Figure(name, 0.0, 0, None, None, "none")
+        return Figure(name, empty, 0, None, None, "none")
     value = float(statistic(table.sum(axis=0, keepdims=True), n)[0])
     if statistic is average and bool(np.isin(table, (0.0, 1.0)).all()):
         low, high = stats.wilson(round(table.sum()), n, LEVEL)
@@ -133,5 +141,6 @@ def table(figures: Sequence[Figure]) -> list[str]:
     lines = []
     for one in figures:
         interval = "" if one.low is None else f"  95 % {one.low:.4f} to {one.high:.4f}"
-        lines.append(f"{one.name:<{width}}  {one.value:.4f}{interval}  n={one.n}")
+        value = "none  " if one.value is None else f"{one.value:.4f}"
+        lines.append(f"{one.name:<{width}}  {value}{interval}  n={one.n}")
     return lines

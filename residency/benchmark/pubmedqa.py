@@ -34,7 +34,7 @@ def score(truth: Mapping[str, Any], said: Mapping[str, Any], *, seed: int = 0) -
         raise RecipeInvalid("no PMID of the ground truth has a prediction", "the ground truth comes first")
     for pmid in said.keys() - truth.keys():
         problems.add("a prediction for a PMID that is not in the ground truth; left out", pmid)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for pmid, label in truth.items():
         gold = _label(label)
         if gold is None:

@@ -18,7 +18,7 @@ class Scored:
     """Per question: `id` and its own scores, for paired tests."""
     problems: Problems = field(default_factory=Problems)
 
-    def values(self) -> dict[str, float]:
+    def values(self) -> dict[str, float | None]:
         """Name → value."""
         return {one.name: one.value for one in self.figures}
 

@@ -11,6 +11,7 @@ from residency.errors import EXIT_DONE, RecipeInvalid
 
 if TYPE_CHECKING:
     from residency.benchmark.bioasq.read import Batch
+    from residency.benchmark.bioasq.score import Phase
     from residency.benchmark.scored import Scored
 
 EXAMPLES = """examples:
@@ -62,7 +63,7 @@ def _bioasq(arguments: argparse.Namespace) -> dict[str, Any]:
 
     gold, system = read.load(arguments.gold), read.load(arguments.system, gold=False)
     edition = EDITION if arguments.edition is None else arguments.edition
-    phases = [arguments.phase] if arguments.phase else list(_phases(system))
+    phases: list[Phase] = [arguments.phase] if arguments.phase else _phases(system)
     answer: dict[str, Any] = {"benchmark": "bioasq", "edition": edition, "seed": arguments.seed}
     for phase in phases:
         scores = score(gold, system, phase, edition=edition, seed=arguments.seed)
@@ -72,12 +73,14 @@ def _bioasq(arguments: argparse.Namespace) -> dict[str, Any]:
     return answer
 
 
-def _phases(system: Batch) -> str:
+def _phases(system: Batch) -> list[Phase]:
     """What a file of answers has something for."""
     replies = system.questions.values()
     retrieved = any(one.documents or one.snippets or one.concepts or one.triples for one in replies)
     answered = any(one.text is not None or one.answers is not None for one in replies)
-    return "a" * retrieved + "b" * answered or "ab"
+    if retrieved == answered:
+        return ["a", "b"]
+    return ["a"] if retrieved else ["b"]
 
 
 def _pubmedqa(arguments: argparse.Namespace) -> dict[str, Any]:

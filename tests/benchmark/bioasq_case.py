@@ -6,7 +6,11 @@ from typing import Any
 
 from residency.benchmark.bioasq import read, score
 
-GOLD: dict[str, Any] = {"yesno": "yes", "factoid": [["BRCA1", "breast cancer 1"]], "list": [["a"], ["b", "c"]]}
+GOLD: dict[str, Any] = {
+    "yesno": "yes",
+    "factoid": [["BRCA1", "breast cancer 1"]],
+    "list": [["a"], ["b", "c"]],
+}
 
 
 def question(name: str, kind: str, exact: Any = ..., **more: Any) -> dict[str, Any]:
@@ -18,7 +22,9 @@ def batch(*questions: dict[str, Any], gold: bool = True) -> read.Batch:
     return read.parse({"questions": list(questions)}, "gold.json" if gold else "system.json", gold=gold)
 
 
-def values(gold: list[dict[str, Any]], system: list[dict[str, Any]], phase: score.Phase, edition: int = 8) -> Any:
+def values(
+    gold: list[dict[str, Any]], system: list[dict[str, Any]], phase: score.Phase, edition: int = 8
+) -> Any:
     return score.score(batch(*gold), batch(*system, gold=False), phase, edition=edition).values()
 
 

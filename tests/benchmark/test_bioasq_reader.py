@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bioasq_case import batch, question
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residency.benchmark.bioasq import read, score
 from residency.errors import Missing, RecipeInvalid
-from bioasq_case import batch, question
 
 
 def test_a_training_file(reference_dir: Path) -> None:
@@ -32,14 +32,20 @@ def test_a_training_file(reference_dir: Path) -> None:
         ([{"type": "yesno"}], "no id; left out"),
         ([{"id": ""}], "no id; left out"),
         ([{"id": ["x"]}], "no id; left out"),
-        ([question("a", "yesno", "no"), question("a", "yesno", "yes")], "an id that was there before; left out"),
+        (
+            [question("a", "yesno", "no"), question("a", "yesno", "yes")],
+            "an id that was there before; left out",
+        ),
         ([question("a", "essay")], "an unknown type"),
         ([question("a", "yesno", True)], "exact_answer is neither text nor list; not read"),
         ([question("a", "factoid", {"x": 1})], "exact_answer is neither text nor list; not read"),
         ([question("a", "list", [["x"], None])], "an entry of exact_answer that is no text; left out"),
         ([question("a", "list", [["x", None]])], "an entry of exact_answer that is no text; left out"),
         ([question("a", "list", documents="http://x/1")], "documents is no list; not read"),
-        ([question("a", "list", documents=[1.5, None])], "an entry of documents that cannot be read; left out"),
+        (
+            [question("a", "list", documents=[1.5, None])],
+            "an entry of documents that cannot be read; left out",
+        ),
         ([question("a", "list", snippets=["x"])], "an entry of snippets that cannot be read; left out"),
         (
             [question("a", "list", snippets=[{"offsetInBeginSection": "x"}])],
@@ -71,7 +77,9 @@ def test_a_plain_list_is_synonyms_in_gold_and_candidates_in_a_system() -> None:
 
 
 def test_gold_without_answers_is_not_scored_but_named() -> None:
-    gold = batch(question("a", "yesno"), question("b", "yesno", "yes"), question("c", "list", "x"), {"id": "d"})
+    gold = batch(
+        question("a", "yesno"), question("b", "yesno", "yes"), question("c", "list", "x"), {"id": "d"}
+    )
     found = score.score(gold, batch(question("b", "yesno", "yes"), gold=False), "b")
     assert {figure.name: figure.n for figure in found.figures}["yesno_accuracy"] == 1
     assert found.problems.counts == {
@@ -99,7 +107,9 @@ def test_files(tmp_path: Path) -> None:
         read.load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2", '{"questions": 3}', "7", '{"q": []}', "\x1f\x8b", "[" * 90000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1, 2", '{"questions": 3}', "7", '{"q": []}', "\x1f\x8b", "[" * 90000]
+)
 def test_files_that_are_something_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(text.encode("latin-1"))
@@ -115,7 +125,9 @@ JSON = st.recursive(
 KEYS = ("id", "type", "body", "exact_answer", "ideal_answer", "documents", "snippets", "triples", "concepts")
 ROW = st.fixed_dictionaries({}, optional={key: JSON for key in KEYS if key not in ("id", "type")}).flatmap(
     lambda row: st.builds(
-        lambda name, kind: row | {"id": name, "type": kind}, st.sampled_from(["a", "b"]), st.sampled_from(read.TYPES)
+        lambda name, kind: row | {"id": name, "type": kind},
+        st.sampled_from(["a", "b"]),
+        st.sampled_from(read.TYPES),
     )
 )
 SNIPPET = st.fixed_dictionaries(

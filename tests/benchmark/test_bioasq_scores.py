@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bioasq_case import batch, one, question, snippet, values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from residency.benchmark.bioasq import exact, read, retrieved, score
 from residency.errors import RecipeInvalid
-from bioasq_case import batch, one, question, snippet, values
 
 
 @pytest.mark.parametrize("name", ["12B1", "12B2"])
@@ -41,7 +41,16 @@ def test_gold_against_itself_is_perfect(reference_dir: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("said", "right"),
-    [("yes", 1), ("YES.", 1), ("Yes, it does", 1), ("no", 0), ("maybe", 0), ("", 0), ([["yes"]], 0), (None, 0)],
+    [
+        ("yes", 1),
+        ("YES.", 1),
+        ("Yes, it does", 1),
+        ("no", 0),
+        ("maybe", 0),
+        ("", 0),
+        ([["yes"]], 0),
+        (None, 0),
+    ],
 )
 def test_yes_and_no(said: Any, right: int) -> None:
     assert one("yesno", "Yes", said)["yesno_accuracy"] == right
@@ -131,7 +140,10 @@ def test_average_precision_divides_by_the_gold_items_at_most_ten() -> None:
 
 def test_gmap_adds_epsilon_and_phase_a_leaves_out_what_was_not_answered() -> None:
     gold = [question(name, "summary", documents=["http://x/1"]) for name in "abc"]
-    said = [question("a", "summary", documents=["http://x/1"]), question("b", "summary", documents=["http://x/2"])]
+    said = [
+        question("a", "summary", documents=["http://x/1"]),
+        question("b", "summary", documents=["http://x/2"]),
+    ]
     found = values(gold, said, "a")
     assert found["documents_map"] == 0.5
     assert found["documents_gmap"] == pytest.approx(math.sqrt((1 + 1e-5) * 1e-5))
@@ -155,7 +167,9 @@ def test_snippets_share_characters() -> None:
 
 
 def test_snippets_that_overlap_become_one() -> None:
-    made = [read.Snippet("d", "abstract", "abstract", *ends) for ends in [(0, 5), (20, 30), (4, 21), (40, 41)]]
+    made = [
+        read.Snippet("d", "abstract", "abstract", *ends) for ends in [(0, 5), (20, 30), (4, 21), (40, 41)]
+    ]
     joined = retrieved.merged(made)
     assert [(one.begin, one.end) for one in joined] == [(0, 30), (40, 41)]
     other = read.Snippet("d", "title", "title", 0, 5)
@@ -208,7 +222,7 @@ def test_concepts_count_where_both_have_some() -> None:
 
 
 def test_files_without_a_question_in_common() -> None:
-    with pytest.raises(RecipeInvalid, match="no question of gold.json is in system.json"):
+    with pytest.raises(RecipeInvalid, match="no question of gold"):
         values([question("1", "yesno", "yes")], [question("2", "yesno", "yes")], "b")
 
 

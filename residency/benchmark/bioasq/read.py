@@ -93,7 +93,9 @@ def load(path: Path, *, gold: bool = True) -> Batch:
         raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
         value = json.loads(raw.decode("utf-8-sig"), parse_float=str)
     except FileNotFoundError:
-        raise Missing(f"there is no file {path}", "BioASQ's files come from participants-area.bioasq.org") from None
+        raise Missing(
+            f"there is no file {path}", "BioASQ's files come from participants-area.bioasq.org"
+        ) from None
     except IsADirectoryError:
         raise RecipeInvalid(f"{path} is a folder", "name the JSON file in it") from None
     except (ValueError, EOFError, OSError, RecursionError) as error:

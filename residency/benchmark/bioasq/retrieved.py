@@ -96,7 +96,6 @@ def _short(document: str) -> str:
     return document.rstrip("/").rpartition("/")[2]
 
 
-
 def overlap(one: Snippet, other: Snippet) -> int:
     """Characters that two snippets of one document share; 0 in different sections.
 
@@ -119,9 +118,7 @@ def merged(snippets: Sequence[Snippet]) -> list[Snippet]:
             one, other = found[place], found[at]
             if at != place and _joins(one, other):
                 begin, end = min(one.begin, other.begin), max(one.end, other.end)
-                found[place] = Snippet(
-                    one.document, one.begin_section, one.end_section, begin, end, one.text
-                )
+                found[place] = Snippet(one.document, one.begin_section, one.end_section, begin, end, one.text)
                 del found[at]
                 at = 0  # the joined one may reach more
             at += 1

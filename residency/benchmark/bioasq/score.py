@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import isfinite, log, nan
 from typing import Any, Literal
 
 import numpy as np
 
+from residency.benchmark import figures as scoring
 from residency.benchmark.bioasq import exact, retrieved
 from residency.benchmark.bioasq.read import Batch, Question
 from residency.benchmark.bioasq.retrieved import EPSILON, Retrieved
-from residency.benchmark.figures import Array, Figure, divided, figure, ratio
+from residency.benchmark.figures import Array, divided, ratio
 from residency.benchmark.problems import Problems
 from residency.benchmark.scored import Scored
 from residency.errors import RecipeInvalid
@@ -21,6 +23,8 @@ EDITIONS = (5, 8, 9)
 """As the evaluator's option `-e`: 5 (BioASQ 5 to 7), 8 (from BioASQ 8) and 9, which leaves out
 questions without gold items."""
 EDITION = 8
+# Where there is nothing to score the evaluator says 0.
+figure = partial(scoring.figure, empty=0.0)
 KINDS = ("concepts", "documents", "snippets", "triples")
 
 
@@ -149,7 +153,9 @@ def phase_a(gold: Batch, system: Batch, edition: int, seed: int, problems: Probl
         figures.append(figure(f"{kind}_map", [one if isfinite(one) else 0.0 for one in average], seed=seed))
         # Without gold snippets there is no average precision; its logarithm counts as 0, as officially.
         logs = [_log(one + EPSILON) if isfinite(one) else 0.0 for one in average]
-        figures.append(figure(f"{kind}_gmap", logs, _geometric_snippets if kind == "snippets" else _geometric))
+        figures.append(
+            figure(f"{kind}_gmap", logs, _geometric_snippets if kind == "snippets" else _geometric)
+        )
     for row in rows:
         row |= {kind: _plain(row[kind]) for kind in KINDS if kind in row}
     return Scored(figures, rows, problems)
