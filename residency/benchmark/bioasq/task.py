@@ -18,7 +18,7 @@ from residency.benchmark import asked
 from residency.benchmark.bioasq import exact
 from residency.benchmark.bioasq.read import Answers
 from residency.benchmark.bioasq.score import macro
-from residency.benchmark.figures import ratio
+from residency.benchmark.figures import Array, ratio
 from residency.engines.lm_eval.answers import Mode, extract, within_tag
 
 LABELS = ("yes", "no")
@@ -112,8 +112,10 @@ def _listed(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     }
 
 
-def _sums(pairs: Sequence[Pair], label: str) -> np.ndarray[Any, Any]:
-    return np.array(exact.f1_parts(pairs, label), dtype=np.float64).sum(axis=0, keepdims=True)
+def _sums(pairs: Sequence[Pair], label: str) -> Array:
+    parts: Array = np.array(exact.f1_parts(pairs, label), dtype=np.float64)
+    summed: Array = parts.reshape(-1, 2).sum(axis=0, keepdims=True)
+    return summed
 
 
 def f1_yes(pairs: Sequence[Pair]) -> float:
