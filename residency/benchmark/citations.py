@@ -23,7 +23,7 @@ _MORE = r"[1-9]\d{4,8}(?![\w]|\.\d)"  # in a list a number of four digits is a y
 _AND = r"(?:\s{0,3}(?:,|;|/|&|\band\b){1,2}\s{0,3}(?:\band\b\s{0,3})?(?:PMID\s{0,2}:?\s{0,2})?)"
 _LABELLED = re.compile(
     rf"(?<![A-Za-z0-9])(?:PMIDs?|PubMed\s?IDs?|PubMed\s(?:identifiers?|numbers?))\s{{0,2}}"
-    rf"(?:number|no\.?|#|is|=)?\s{{0,2}}[:\[(]{{0,2}}\s{{0,2}}({_NUMBER}(?:{_AND}{_MORE})*)",
+    rf"(?:number|no\.?|is|=)?\s{{0,2}}[:\[(]{{0,2}}\s{{0,2}}#?({_NUMBER}(?:{_AND}{_MORE})*)",
     re.IGNORECASE | re.ASCII,
 )
 _ADDRESS = re.compile(
