@@ -31,8 +31,8 @@ def questions(
         report: What was read, kept and dropped.
 
     Yields:
-        id, system, instruction, input, output (a right answer, "" for study search and screening),
-        question_type, gold.
+        id, system, instruction, input, output (a right answer; for study search the PMIDs themselves, which
+        is nothing to train on), question_type, gold.
 
     Raises:
         Missing: There is no index there.

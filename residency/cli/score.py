@@ -7,17 +7,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residency.errors import EXIT_DONE, RecipeInvalid
+from residency.errors import EXIT_DONE, Missing, RecipeInvalid
 
 if TYPE_CHECKING:
     from residency.benchmark.bioasq.read import Batch
     from residency.benchmark.bioasq.score import Phase
+    from residency.benchmark.citations import Lookup
     from residency.benchmark.scored import Scored
 
 EXAMPLES = """examples:
   python launch.py score bioasq 12B1_golden.json system.json
   python launch.py score bioasq 12B1_golden.json system.json --phase a --format json
   python launch.py score pubmedqa test_ground_truth.json predictions.json
+  python launch.py score citations runs/corpus/outputs/corpus runs/eval/outputs/samples.jsonl
 
 The scores are those of the benchmarks' official evaluators (docs/benchmarks.md); the interval comes
 from the questions."""
@@ -31,9 +33,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("benchmark", choices=("bioasq", "pubmedqa"), help="whose rules count")
-    parser.add_argument("gold", type=Path, metavar="GOLD", help="the file of right answers (.json, .json.gz)")
-    parser.add_argument("system", type=Path, metavar="SYSTEM", help="the file of answers to score")
+    parser.add_argument("benchmark", choices=("bioasq", "pubmedqa", "citations"), help="whose rules count")
+    parser.add_argument(
+        "gold",
+        type=Path,
+        metavar="GOLD",
+        help="the right answers (.json, .json.gz); citations: what PMIDs there are, a corpus's folder, "
+        "an index's (`pubmed index`), or a text file of them",
+    )
+    parser.add_argument(
+        "system",
+        type=Path,
+        metavar="SYSTEM",
+        help="the answers to score; citations: JSON Lines such as a run's samples.jsonl",
+    )
     parser.add_argument(
         "--phase",
         choices=("a", "b"),
@@ -51,7 +64,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score, and print."""
-    found = _bioasq(arguments) if arguments.benchmark == "bioasq" else _pubmedqa(arguments)
+    if arguments.benchmark != "bioasq" and (arguments.phase or arguments.edition is not None):
+        raise RecipeInvalid("--phase and --edition are BioASQ's", "leave them out")
+    found = _SCORE[arguments.benchmark](arguments)
     if arguments.format == "json":
         print(json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False))
     return EXIT_DONE
@@ -86,12 +101,47 @@ def _phases(system: Batch) -> list[Phase]:
 def _pubmedqa(arguments: argparse.Namespace) -> dict[str, Any]:
     from residency.benchmark import pubmedqa
 
-    if arguments.phase or arguments.edition is not None:
-        raise RecipeInvalid("--phase and --edition are BioASQ's", "leave them out")
     scores = pubmedqa.score_files(arguments.gold, arguments.system, seed=arguments.seed)
     if arguments.format == "text":
         _print(f"{arguments.system.name} against {arguments.gold.name}", scores)
     return {"benchmark": "pubmedqa", "seed": arguments.seed} | scores.to_json()
+
+
+def _citations(arguments: argparse.Namespace) -> dict[str, Any]:
+    from residency.benchmark import citations
+    from residency.engines.lm_eval.questions import BadRow, read
+
+    known = _known(arguments.gold)
+    try:
+        rows = [row for _, row in read(arguments.system) if isinstance(row, dict)]
+    except FileNotFoundError:
+        raise Missing(f"there is no file {arguments.system}") from None
+    except (BadRow, UnicodeDecodeError) as error:
+        raise RecipeInvalid(str(error), "a row is {id, output, prompt}, as in samples.jsonl") from None
+    scores = citations.score(citations.answers(rows), known, seed=arguments.seed)
+    if arguments.format == "text":
+        _print(f"citations of {arguments.system.name}, PMIDs of {arguments.gold.name}", scores)
+    return {"benchmark": "citations", "seed": arguments.seed} | scores.to_json()
+
+
+def _known(place: Path) -> Lookup:
+    """Which PMIDs exist: in a corpus, in an index of the study search, or in a text file."""
+    from residency.benchmark import citations, ranking
+
+    if place.is_file():
+        return citations.among(set(ranking.pmids(place.read_text(encoding="utf-8").split())))
+    if not place.is_dir():
+        raise Missing(f"there is no file or folder {place}")
+    if (place / "manifest.json").is_file() and not any(place.glob("*.parquet")):
+        from residency.retrieval.boolean.local import LocalSearch
+
+        return citations.searched(LocalSearch.open(place))
+    from residency.pubmed.corpus import open_corpus
+
+    return citations.among(set(open_corpus(place).pmids()))
+
+
+_SCORE = {"bioasq": _bioasq, "pubmedqa": _pubmedqa, "citations": _citations}
 
 
 def _print(title: str, scores: Scored) -> None:

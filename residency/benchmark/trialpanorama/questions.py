@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ class Question(NamedTuple):
     instruction: str
     input: str
     output: str
-    """A right answer, in the form that is asked for; "" where it cannot be written."""
+    """A right answer, in the form that is asked for. For study search it names the PMIDs themselves."""
     gold: Any
 
 
@@ -57,8 +58,9 @@ def study_search(row: Mapping[str, Any]) -> Question:
     if not relevant:
         raise BadRow("no PMIDs under `labels`")
     review = _mapping(row, "metadata").get("review_pmid")
-    gold = {"relevant": relevant}
-    return Question(_name(row, review), _SEARCH, _sections(_mapping(row, "inputs")), "", gold)
+    text = _sections(_mapping(row, "inputs"))
+    output = json.dumps({"query": " OR ".join(f"{one}[uid]" for one in relevant)})
+    return Question(_name(row, review), _SEARCH, text, output, {"relevant": relevant})
 
 
 def sample_size(row: Mapping[str, Any]) -> Question:
@@ -119,8 +121,9 @@ def screening(row: Mapping[str, Any]) -> Question:
         raise BadRow(f"{len(gold) - len(seen)} of its {len(gold)} labelled studies are not under `context`")
     name = _mapping(row, "metadata")
     text = "\n\n".join([_sections(_mapping(row, "inputs")), *shown])
+    output = json.dumps({"results": [{"PMID": study, "decision": label} for study, label in gold.items()]})
     return Question(
-        _name(row, name.get("review_pmid") or name.get("PMID")), _SCREEN, text, "", {"labels": gold}
+        _name(row, name.get("review_pmid") or name.get("PMID")), _SCREEN, text, output, {"labels": gold}
     )
 
 
