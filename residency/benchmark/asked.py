@@ -19,7 +19,11 @@ One = Callable[[Mapping[str, Any], str], Score]
 
 
 def rows(
-    *, data_files: Mapping[str, str], settings: Mapping[str, Any] | None = None, chat: bool = False, **_: Any
+    *,
+    data_files: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    chat: bool = False,
+    **_: Any,
 ) -> dict[str, Any]:
     """lm-eval's `custom_dataset`: split name → its questions.
 
@@ -27,7 +31,12 @@ def rows(
         data_files: Split name → file.
         settings: What the task's scoring function wants to know beside the question.
         chat: Whether a chat template parts system, question and answer; without one, line breaks do.
+
+    Raises:
+        BadRow: No file is named, or one holds no questions.
     """
+    if not data_files:
+        raise BadRow("the task needs a data file: add `data: {TASK: PATH}` to the recipe")
     from datasets import Dataset  # type: ignore[attr-defined]  # lm-eval wants its type; our datasets/ misleads mypy
 
     found = {}

@@ -17,6 +17,7 @@ from residency.benchmark import classes
 from residency.benchmark.problems import Problems
 from residency.benchmark.scored import Scored
 from residency.errors import Missing, RecipeInvalid
+from residency.files import jsonl_rows
 
 LABELS = ("yes", "no", "maybe")
 
@@ -53,11 +54,35 @@ def score(truth: Mapping[str, Any], said: Mapping[str, Any], *, seed: int = 0) -
 def score_files(truth: Path, said: Path, *, seed: int = 0) -> Scored:
     """Score a file of predictions against a file of ground truth.
 
+    Args:
+        truth: {PMID: label}, or the questions' own file (`ori_pqal.json`).
+        said: {PMID: label}, or the samples.jsonl of an evaluation of PubMedQA.
+        seed: Of the bootstrap.
+
     Raises:
         Missing: A file is not there.
-        RecipeInvalid: A file is no JSON mapping of PMIDs to labels.
+        RecipeInvalid: A file is none of these.
     """
-    return score(_mapping(truth), _mapping(said), seed=seed)
+    return score(_mapping(truth), _predictions(said), seed=seed)
+
+
+def _predictions(path: Path) -> dict[str, Any]:
+    """A mapping; or what was read in each answer of a run, whose ids are `PMID:pubmedqa`."""
+    if path.suffix != ".jsonl":
+        return _mapping(path)
+    try:
+        rows = jsonl_rows(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Missing(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise RecipeInvalid(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    tasks = {str(row.get("task")) for row in rows}
+    if len(tasks) > 1:
+        raise RecipeInvalid(
+            f"{path} holds the answers of several tasks: {', '.join(sorted(tasks))}",
+            "take out those of one",
+        )
+    return {str(row.get("id") or "").partition(":")[0]: row.get("extracted") for row in rows}
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _parts(
         for place, part in enumerate(parts):
             part += members[place * size :][: size if place < count - 1 else None]
     if len(parts[-1]) != len(parts[0]):
-        for part in parts[:-1]:
+        for part in filter(None, parts[:-1]):
             picked = draw.choice(part)
             part.remove(picked)
             parts[-1].append(picked)

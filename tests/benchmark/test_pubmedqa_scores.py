@@ -97,6 +97,16 @@ def test_files(tmp_path: Path) -> None:
     good.write_text('{"1": {"final_decision": "yes"}, "2": "no"}')
     bad.write_text("[]")
     assert pubmedqa.score_files(good, good).values()["accuracy"] == 1.0
+    samples = tmp_path / "samples.jsonl"
+    answers = [
+        {"task": "pubmedqa", "id": f"{n}:pubmedqa", "extracted": said} for n, said in ((1, "yes"), (2, None))
+    ]
+    samples.write_text("".join(json.dumps(row) + "\n" for row in answers))
+    found = pubmedqa.score_files(good, samples)
+    assert [row["said"] for row in found.questions] == ["yes", None]
+    samples.write_text('{"task": "a"}\n{"task": "b"}\n')
+    with pytest.raises(RecipeInvalid, match="several tasks: a, b"):
+        pubmedqa.score_files(good, samples)
     with pytest.raises(RecipeInvalid, match="no mapping of PMIDs"):
         pubmedqa.score_files(good, bad)
     with pytest.raises(Missing):
