@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "show": ("residency.cli.show", "show one run"),
     "diff": ("residency.cli.diff", "say what differs between two runs"),
     "report": ("residency.cli.report", "write a run's page"),
+    "score": ("residency.cli.score", "score a file of answers by a benchmark's official rules"),
     "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),
     "corpus": ("residency.cli.corpus", "look into a corpus of PubMed records, or write its passages"),
     "pubmed": ("residency.cli.pubmed", "search a corpus in PubMed's language, or index it for that"),
