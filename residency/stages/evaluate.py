@@ -14,7 +14,7 @@ from residency.recipe.dotted_probe import probe
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Node, Sequence, Span, at, key_span
 from residency.recipe.suggest import closest
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages.base import Inputs, Output, Rows, StageKind
 
 TRUSTED = ("rewards", "processors", "residency")
 """Packages whose functions a task file may call."""
@@ -84,6 +84,20 @@ class Evaluate(StageKind):
         _check_data(recipe, tasks, starts, found)
         _check_limit(recipe, found)
         _check_template(recipe, starts, found)
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """The questions of each task that lie in a file; a task may bring its own."""
+        starts = places.roots(recipe_folder, project)
+        given = places.data_files(config)
+        found = {
+            task: (path if places.is_token(path) else str(places.place(path, starts)),)
+            for task, path in given.items()
+        }
+        own = [task for task in places.task_names(config) if task not in given]
+        return Rows(
+            evaluation=found,
+            elsewhere=tuple(f"the task {task}, which brings its own questions" for task in own),
+        )
 
 
 def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diagnostics) -> None:
