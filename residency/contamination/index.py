@@ -21,7 +21,8 @@ ANCHOR = 32
 """Bytes by which a stretch is looked up; a stretch of fewer letters takes in more words."""
 SHORTEST = 6
 """Words of the shortest question that counts when it stands whole in a training row."""
-_BITS = 25
+_SPARSE = 5
+"""Slots of the look-up table for each stretch, as a power of two: so few windows hit one by chance."""
 
 
 @dataclass(slots=True)
@@ -74,16 +75,19 @@ class Index:
     own: NDArray[np.bool_]
     """Of every word of every part, whether it is its row's own: not in a frame or in a common stretch."""
     _there: NDArray[np.bool_] = field(init=False)
+    _shift: np.uint64 = field(init=False)
 
     def __post_init__(self) -> None:
-        self._there = np.zeros(1 << _BITS, dtype=np.bool_)
-        self._there[_slot(self.grams.anchor)] = True
+        bits = min(28, len(self.grams).bit_length() + _SPARSE)
+        self._shift = np.uint64(64 - bits)
+        self._there = np.zeros(1 << bits, dtype=np.bool_)
+        self._there[self._slot(self.grams.anchor)] = True
 
     def find(self, text: bytes) -> tuple[Places, Places]:
         """Where in `text` (letters, parted by zero bytes) stretches stand, and which."""
         found = Stretches(text)
         windows = found.windows(ANCHOR)
-        places = np.flatnonzero(self._there[_slot(windows)])
+        places = np.flatnonzero(self._there[self._slot(windows)])
         anchors = windows[places]
         low = np.searchsorted(self.grams.anchor, anchors, "left")
         counts = np.searchsorted(self.grams.anchor, anchors, "right") - low
@@ -114,13 +118,12 @@ class Index:
         """Note that the words of some stretches are no row's own."""
         self.own &= ~_words_of(self.grams.pick(grams), self.parts, len(self.own))
 
+    def _slot(self, hashes: Hashes) -> Hashes:
+        found: Hashes = (hashes * np.uint64(0xD6E8FEB86659FD93)) >> self._shift
+        return found
+
     def _own(self, part: Part) -> NDArray[np.bool_]:
         return self.own[part.begin : part.begin + part.words]
-
-
-def _slot(hashes: Hashes) -> NDArray[np.uint64]:
-    found: NDArray[np.uint64] = (hashes * np.uint64(0xD6E8FEB86659FD93)) >> np.uint64(64 - _BITS)
-    return found
 
 
 def build(rows: list[Place], parts: list[Part], sizes: Sequence[int], ngram: int) -> Index:
