@@ -48,7 +48,7 @@ def stage() -> Iterator[Result]:
         if pairs != planted:
             raise Unmeasured(f"found {len(pairs)} pairs, {len(pairs & planted)} of the {PLANTED} planted")
         size = (train.stat().st_size + test.stat().st_size) / 1e6
-        note = f"{size:,.0f} MB; the comparison alone {found['seconds']:.1f} s; {PLANTED} planted rows found, no other"
+        note = f"{size:,.0f} MB; comparing {found['seconds']:.1f} s; the {PLANTED} planted found, no other"
         yield Result("100,000 training rows against 5,000 evaluation rows", seconds, goal=GOAL, note=note)
         before = time.perf_counter()
         once((*LAUNCH, "run", str(folder / "leaks.yaml"), "--plain"), env=env)
@@ -56,7 +56,7 @@ def stage() -> Iterator[Result]:
 
 
 def _vocabulary() -> tuple[list[str], list[int]]:
-    """Words, and how often each comes with those before it: as often as the project's own documents have them, made many by endings."""
+    """Words as often as the docs have them, made many by endings; the frequencies are running sums."""
     text = " ".join(path.read_text(encoding="utf-8") for path in sorted((PROJECT / "docs").glob("*.md")))
     counts = Counter(re.findall(r"[A-Za-z]{2,}", text))
     endings = ("", "s", "ed", "ing", "al", "emia", "itis")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 FRAME_WORDS = 5
 """Words in a row that many rows begin or end with, to be a part of their frame."""
-EDGE = 60
+EDGE = 40
 """Words at each end of a text among which a frame is looked for."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,6 +117,25 @@ def _load(
     return build(rows, parts, sizes, ngram), by_id, sizes
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Training rows that are looked at together."""
+
+    set: int
+    rows: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    """Where each row begins in `letters`."""
+    letters: bytearray = field(default_factory=bytearray)
+    """Of all rows, each text ended by a zero byte."""
+
+    def add(self, file: str, line: int, row: dict[str, Any]) -> None:
+        self.starts.append(len(self.letters))
+        self.rows.append((file, line, row))
+        for text in texts(row):
+            self.letters += letters(text)
+            self.letters += b"\0"
+
+
 class _Scan:
     """Goes through the training sets, a batch of rows at a time."""
 
@@ -133,37 +154,37 @@ class _Scan:
 
     def set(self, number: int, chosen: RowSet) -> int:
         """Look through a set; returns how many rows it has."""
-        batch: list[tuple[str, int, dict[str, Any]]] = []
-        stream, starts, rows = bytearray(), [], 0
-        for file, line, row in read(chosen):
-            rows += 1
-            for found in dict.fromkeys(ids(row, self.named_ids)):
-                for other in self.by_id.get(found, ()):
-                    known = self.shared_ids.setdefault((number, file, line), {})
-                    known.setdefault(other, []).append(found)
-            starts.append(len(stream))
-            batch.append((file, line, row))
-            for text in texts(row):
-                stream += letters(text)
-                stream += b"\0"
-            if len(stream) >= BATCH:
-                self._look(number, batch, bytes(stream), starts)
-                batch, stream, starts = [], bytearray(), []
-        self._look(number, batch, bytes(stream), starts)
+        batch, rows = _Batch(number), 0
+        # Numpy looks at one batch while the next is read; it lets other threads run meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            waiting: deque[tuple[_Batch, Future[tuple[Places, Places]]]] = deque()
+            for file, line, row in read(chosen):
+                rows += 1
+                for found in dict.fromkeys(ids(row, self.named_ids)):
+                    for other in self.by_id.get(found, ()):
+                        known = self.shared_ids.setdefault((number, file, line), {})
+                        known.setdefault(other, []).append(found)
+                batch.add(file, line, row)
+                if len(batch.letters) >= BATCH:
+                    waiting.append((batch, beside.submit(self.index.find, bytes(batch.letters))))
+                    batch = _Batch(number)
+                    if len(waiting) > 1:
+                        self._take(*waiting.popleft())
+            waiting.append((batch, beside.submit(self.index.find, bytes(batch.letters))))
+            while waiting:
+                self._take(*waiting.popleft())
         return rows
 
-    def _look(
-        self, number: int, batch: list[tuple[str, int, dict[str, Any]]], stream: bytes, starts: list[int]
-    ) -> None:
-        places, grams = self.index.find(stream)
-        rows = np.searchsorted(np.array(starts, dtype=np.int64), places, "right") - 1
+    def _take(self, batch: _Batch, looked: Future[tuple[Places, Places]]) -> None:
+        places, grams = looked.result()
+        rows = np.searchsorted(np.array(batch.starts, dtype=np.int64), places, "right") - 1
         for at in np.unique(rows):
-            file, line, row = batch[at]
+            file, line, row = batch.rows[at]
             digest = hashlib.blake2b(digest_size=12)
             for text in asked(row):
                 digest.update(letters(text) + b"\0")
-            self.hits.append(_Hit(number, file, line, digest.digest(), np.unique(grams[rows == at])))
-        self.seen += len(batch)
+            self.hits.append(_Hit(batch.set, file, line, digest.digest(), np.unique(grams[rows == at])))
+        self.seen += len(batch.rows)
         self.progress(self.seen)
 
 

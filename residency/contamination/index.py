@@ -21,7 +21,7 @@ ANCHOR = 32
 """Bytes by which a stretch is looked up; a stretch of fewer letters takes in more words."""
 SHORTEST = 6
 """Words of the shortest question that counts when it stands whole in a training row."""
-_SPARSE = 5
+_SPARSE = 6
 """Slots of the look-up table for each stretch, as a power of two: so few windows hit one by chance."""
 
 
@@ -89,9 +89,12 @@ class Index:
         windows = found.windows(ANCHOR)
         places = np.flatnonzero(self._there[self._slot(windows)])
         anchors = windows[places]
-        low = np.searchsorted(self.grams.anchor, anchors, "left")
-        counts = np.searchsorted(self.grams.anchor, anchors, "right") - low
-        places, low, counts = (array[counts > 0] for array in (places, low, counts))
+        known = self.grams.anchor
+        low = np.searchsorted(known, anchors, "left")
+        there = low < len(known)
+        there[there] = known[low[there]] == anchors[there]
+        places, low, anchors = places[there], low[there], anchors[there]
+        counts = np.searchsorted(known, anchors, "right") - low
         # Several stretches may begin alike: each of them is tried.
         first = np.repeat(np.cumsum(counts) - counts, counts)
         grams = np.repeat(low, counts) + np.arange(int(counts.sum())) - first

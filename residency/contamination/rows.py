@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,10 +120,13 @@ def ids(row: Mapping[str, Any], named: Sequence[str] = ()) -> list[str]:
     for key, value in row.items():
         if key in _NESTED and isinstance(value, Mapping):
             found += ids(value, named)
-        if not isinstance(value, str | int) or isinstance(value, bool):
+        if (
+            not isinstance(value, str | int)
+            or isinstance(value, bool)
+            or len(text := str(value).strip()) > 200
+        ):
             continue
-        text = str(value).strip()
-        space = _NAMESPACES.get(key.casefold().replace("_", "").replace("-", ""))
+        space = _namespace(key)
         if key in named and text:
             found.append(f"{key}:{text}")
         elif space and _FORMS[space].fullmatch(text):
@@ -130,6 +134,11 @@ def ids(row: Mapping[str, Any], named: Sequence[str] = ()) -> list[str]:
         elif key in ("id", "_id", "qid", "question_id", "uuid") and _UNIQUE.fullmatch(text):
             found.append(f"id:{text.casefold()}")
     return found
+
+
+@functools.cache
+def _namespace(key: str) -> str | None:
+    return _NAMESPACES.get(key.casefold().replace("_", "").replace("-", ""))
 
 
 def identity(row: Mapping[str, Any]) -> str:
