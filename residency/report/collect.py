@@ -142,6 +142,7 @@ def _contents(record: StageRecord, folder: Path, reader: Reader, *, upto: int | 
     listed = results.get("scores")
     figures = listed if isinstance(listed, list) else []
     record.scores = [found for row in figures if isinstance(row, dict) and (found := score(row))]
+    record.asked = {text(k): _mapping(v) for k, v in _mapping(results.get("tasks")).items()}
     record.model, record.adapter = text(results.get("model")), text(results.get("adapter"))
     record.lm_eval_version = text(results.get("lm_eval_version"))
     if record.scores:

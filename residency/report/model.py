@@ -72,6 +72,8 @@ class StageRecord:
     """Rows of metrics.jsonl, one per step, in order."""
     scores: Sequence[Score] = ()
     samples: Sequence[Sample] = ()
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Task → what its results say of how it was asked: version, prompt_hash."""
     model: str = ""
     adapter: str = ""
     lm_eval_version: str = ""
