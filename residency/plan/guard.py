@@ -75,7 +75,10 @@ def _guard(
     recipe: Recipe, name: str, members: list[str], rows: Mapping[str, Rows], before: Mapping[str, set[str]]
 ) -> Recipe | None:
     """The comparison for some training stages; None where there is nothing to compare."""
-    training = {member: list(rows[member].training) for member in members if rows[member].training}
+    learnt: dict[tuple[str, ...], list[str]] = {}
+    for member in members:
+        if rows[member].training:
+            learnt.setdefault(rows[member].training, []).append(member)
     left_out = [f"{member}: {text}" for member in members for text in rows[member].elsewhere]
     by_data: dict[tuple[str, ...], list[str]] = {}
     for stage, found in rows.items():
@@ -92,13 +95,13 @@ def _guard(
                 )
             else:
                 by_data.setdefault(data, []).append(f"{stage}/{task}")
-    if not training or not by_data:
+    if not learnt or not by_data:
         return None
     config: dict[str, Any] = {
         "kind": NAME,
         "name": name,
-        "training": training,
-        # The same data before and after training are one set.
+        # The same data in several stages are one set.
+        "training": {", ".join(users): list(data) for data, users in learnt.items()},
         "evaluation": {", ".join(users): list(data) for data, users in by_data.items()},
     }
     if left_out:

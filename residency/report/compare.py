@@ -129,8 +129,7 @@ def _bootstrapped(
     """The percentile interval, and p: twice the smaller share of the draws on one side of zero.
 
     A draw of zero counts for both sides. One draw is added to each side, so that p is never nought
-    (Davison and Hinkley, Bootstrap Methods
-    and their Application, 1997, section 4.2).
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
     """
     seen: list[float] = []
 
