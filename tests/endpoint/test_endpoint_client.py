@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from stub import Answer, Stub, text
+from openai_stub import Answer, Stub, text
 
 from residency.endpoint.client import Client, context_of, retry_after
 from residency.endpoint.errors import BadKey, GaveUp, NeverThere, NoModel, Refused, TooLong

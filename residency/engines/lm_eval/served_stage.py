@@ -39,7 +39,8 @@ def by_tokens(found: Endpoint, model: str | None) -> bool:
 def purpose(stage: Mapping[str, Any], arguments: str) -> str:
     """What answers are kept for; where the server listens and how fast it is asked is no part of it."""
     block = {k: v for k, v in stage["endpoint"].items() if k not in (*HOW_FAST, "url")}
-    return files.sha256_value([{**stage, "endpoint": block}, arguments])
+    rest = {key: value for key, value in stage.items() if key != "model"}  # a label, perhaps the address
+    return files.sha256_value([{**rest, "endpoint": block}, arguments])
 
 
 def key_of(found: Endpoint) -> str | None:
