@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residency import files
 from residency.endpoint.settings import HOW_FAST, Endpoint, endpoint
-from residency.errors import Missing
 
 if TYPE_CHECKING:
     from residency.endpoint.client import Client
@@ -43,32 +41,6 @@ def purpose(stage: Mapping[str, Any], arguments: str) -> str:
     return files.sha256_value([{**rest, "endpoint": block}, arguments])
 
 
-def key_of(found: Endpoint) -> str | None:
-    """The key, from the environment. Raises Missing when the variable is not set."""
-    if not found.key_env:
-        return None
-    key = os.environ.get(found.key_env, "").strip()
-    if not key:
-        raise Missing(
-            f"{found.key_env} is not set, which holds the endpoint's key", f"export {found.key_env}=…"
-        )
-    return key
-
-
-def reach(found: Endpoint) -> tuple[Client, str, dict[str, Any]]:
-    """The client, the model's name there, and the server's list of models.
-
-    Raises:
-        Missing: Nothing answers, or the key is not taken.
-        RecipeInvalid: The server has several models and the recipe names none.
-    """
-    from residency.endpoint.client import Client
-
-    client = Client(found, key_of(found))
-    listed = client.about()
-    return client, client.model(listed), listed
-
-
 def engine(client: Client, model: str, listed: Mapping[str, Any], api: str) -> dict[str, Any]:
     """What results.json says of what answered."""
     from residency.endpoint.client import owner_of
@@ -97,6 +69,7 @@ def open_model(
     from residency.endpoint.client import context_of
     from residency.endpoint.kept import Kept
     from residency.endpoint.prompt import Tokenizer
+    from residency.endpoint.reach import reach
     from residency.engines.lm_eval.served import Served
 
     found = endpoint(stage)
