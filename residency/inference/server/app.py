@@ -28,6 +28,8 @@ from residency.inference.server.settings import Settings
 from residency.inference.server.worker import Answer, Full, Stopped, Worker, make_answers
 
 RETRY_AFTER = "1"
+BAD_TOKEN = {"code": "invalid_api_key"}
+"""OpenAI's code for it."""
 KNOWN = "POST /v1/chat/completions, /v1/completions, GET /v1/models, /health, /metrics"
 
 
@@ -79,7 +81,7 @@ def make(loaded: Loaded, settings: Settings) -> FastAPI:
         """The refusal of a client without the token, or None."""
         if http_server.knows(request.headers.get("authorization", ""), token):
             return None
-        return refuse(path, 401, "this server wants a token: Authorization: Bearer …", code="invalid_api_key")
+        return refuse(path, 401, "this server wants a token: Authorization: Bearer …", **BAD_TOKEN)
 
     async def generate(request: Request, path: str, read: Callable[[bytes], Asked]) -> Response:
         since = time.monotonic()
