@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.endpoint import check as endpoint_check
+from residency.endpoint import settings as endpoint_settings
 from residency.engines.base import CheckContext, Engine
-from residency.engines.lm_eval import places, prompting, questions, taskfiles
-from residency.engines.lm_eval.engine import ENGINE
+from residency.engines.lm_eval import places, prompting, questions, served_stage, taskfiles
+from residency.engines.lm_eval.engine import ENGINE, SERVED
 from residency.evaluation import prompts, styles
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import probe
@@ -48,8 +50,8 @@ class Evaluate(StageKind):
     name = "evaluate"
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
-        """lm-eval."""
-        return ENGINE
+        """lm-eval, in process or asking a server."""
+        return SERVED if config.get("endpoint") else ENGINE
 
     def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
         """`results`: scores; `samples`: what was asked and answered, row by row."""
@@ -79,15 +81,21 @@ class Evaluate(StageKind):
         return Inputs(
             files=tuple(dict.fromkeys(found)),
             functions=tuple(sorted(functions)),
-            ignore=("lm_eval.verbosity", "lm_eval.write_out"),
+            ignore=(
+                "lm_eval.verbosity",
+                "lm_eval.write_out",
+                *(f"endpoint.{key}" for key in endpoint_settings.HOW_FAST),
+            ),
         )
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """Tasks that exist, a readable data file for each that needs one, a model, a limit."""
         starts = places.roots(recipe.folder, context.project)
+        endpoint_check.check(recipe, found)
         for key in ("model", "adapter"):
             _check_model(recipe, key, starts, found)
         tasks = _check_tasks(recipe, context, found)
+        _check_likelihoods(recipe, tasks, found)
         asked = _prompts.check(recipe, tasks, context, starts, found)
         _check_data(recipe, tasks, asked, starts, found)
         _check_limit(recipe, found)
@@ -177,6 +185,24 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
                 hint=f"the task's file is {own[name]}",
             )
     return tasks
+
+
+def _check_likelihoods(recipe: Recipe, tasks: Mapping[str, taskfiles.TaskFile], found: Diagnostics) -> None:
+    """A task that weighs its choices needs /completions."""
+    over = endpoint_settings.endpoint(recipe.config)
+    if over is None or places.is_token(over.api):
+        return
+    if served_stage.by_tokens(over, str(recipe.config.get("model") or "") or None):
+        return
+    for name, task in tasks.items():
+        if task.config.get("output_type") not in (None, "generate_until"):
+            found.add(
+                "conflicting-keys",
+                f"the task {name} weighs its choices by their likelihood, which no chat interface gives",
+                _item(recipe, "tasks", name),
+                hint="name the served checkpoint under `model:` and leave `api` out, "
+                "or choose a task that is answered by generation",
+            )
 
 
 def _item(recipe: Recipe, key: str, value: str) -> Node | Span:

@@ -23,10 +23,13 @@ UNREADABLE = "[invalid]"
 """What lm-eval's own filters give where they find no answer."""
 
 
-def samples(task: str, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def samples(
+    task: str, found: Sequence[Mapping[str, Any]], shown: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
     """The rows of samples.jsonl for one task, in the order of its data.
 
-    Where a task reads each answer in several ways (filters), the first way is shown.
+    Where a task reads each answer in several ways (filters), the first way is shown. `shown` makes
+    a prompt readable.
     """
     first = found[0]["filter"] if found else None
     rows = []
@@ -38,7 +41,7 @@ def samples(task: str, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
             {
                 "task": task,
                 "id": str(sample["doc"].get("id") or sample["doc_id"]),
-                "prompt": str(sample["arguments"][0][0]),
+                "prompt": shown(str(sample["arguments"][0][0])),
                 "target": _target(sample),
                 "output": output,
                 "extracted": None if unreadable else extracted,
@@ -234,12 +237,20 @@ def group_scores(
     return rows
 
 
-def details(found: Sequence[Mapping[str, Any]], too_long: int, *, limited: bool = False) -> dict[str, Any]:
-    """What results.json says of a task beside its figures: counts per class, prompts cut."""
+def details(
+    found: Sequence[Mapping[str, Any]], counts: Mapping[str, int], *, limited: bool = False
+) -> dict[str, Any]:
+    """What results.json says of a task beside its figures: counts per class, prompts cut.
+
+    Args:
+        found: The task's samples.
+        counts: `too_long`, and over an endpoint `refused` and `empty`.
+        limited: Whether a limit cut the set.
+    """
     pairs = [s["macro_f1"] for s in found if isinstance(s.get("macro_f1"), tuple)]
     return {
         "n": len({s["doc_id"] for s in found}),
-        "too_long": too_long,
+        **counts,
         "answers": stats.confusion(pairs) if pairs else None,
         **({"by": by} if (by := _by(found, limited)) else {}),
     }
@@ -259,3 +270,22 @@ def _by(found: Sequence[Mapping[str, Any]], limited: bool) -> dict[str, Any]:
         }
         for value, mine in sorted(groups.items())
     }
+
+
+def warnings(task: str, about: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of prompts that did not fit and of answers without text."""
+    n, refused = about["n"], about.get("refused") or 0
+    cut = (about.get("too_long") or 0) - refused
+    found = []
+    if cut > 0:
+        found.append(
+            f"{task}: {cut} of {n} prompts are longer than the model's context; their beginning was cut off"
+        )
+    if refused:
+        found.append(
+            f"{task}: {refused} of {n} prompts are longer than the model's context; the server refused them, "
+            "and they count as not answered"
+        )
+    if about.get("empty"):
+        found.append(f"{task}: {about['empty']} of {n} answers are empty")
+    return found
