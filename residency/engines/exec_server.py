@@ -8,7 +8,6 @@ same), and `token_to`, the variable by which the server knows the token.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,6 @@ def free_port(host: str, port: int, token_env: str | None) -> int:
         ResidencyError: as `http_server.listen` does.
     """
     with http_server.listen(host, port, token_env) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return int(listening.getsockname()[1])
 
 

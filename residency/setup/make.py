@@ -7,7 +7,7 @@ link `.venvs/NAME` is turned to it when the engine has been imported from it.
 from __future__ import annotations
 
 import fcntl
-import json
+import importlib.metadata
 import os
 import re
 import secrets
@@ -27,22 +27,6 @@ from residency.setup.pins import Pins, normal
 IMPORT_SECONDS = 300
 """How long the engine may take to import for the first time."""
 LOG = "setup.log"
-
-_READ_REQUIREMENTS = """
-import importlib.metadata, json, sys
-from pip._vendor.packaging.requirements import Requirement
-left = []
-for text in importlib.metadata.requires(sys.argv[1]) or []:
-    found = Requirement(text)
-    if found.marker is None or found.marker.evaluate({"extra": ""}):
-        found.marker = None
-        left.append([found.name, str(found)])
-print(json.dumps(left))
-"""
-_READ_VERSIONS = """
-import importlib.metadata, json
-print(json.dumps({d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}))
-"""
 
 Say = Callable[[str], None]
 
@@ -127,21 +111,20 @@ def _build(folder: Path, pins: Pins, say: Say) -> None:
     say("making the environment")
     folder.mkdir()
     log = folder / LOG
-    _run([sys.executable, "-m", "venv", str(folder)], log, "the environment cannot be made")
+    # Without a pip of its own: the launcher's installs into it.
+    _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], log, "it cannot be made")
     python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-color"]
-    fixed = folder / "pins.txt"
-    write_text(fixed, "".join(f"{line}\n" for line in pins.lines))
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "--no-input"]
+    pip += ["install", "--no-color"]
     wanted: list[str] = []
     for requirement in pins.alone:
         say(f"installing {requirement} without its requirements")
         _run([*pip, "--no-deps", requirement], log, f"{requirement} cannot be installed")
         named = re.split(r"[=<>!\[ ]", requirement)[0]
-        text = _output([python, "-c", _READ_REQUIREMENTS, named], log)
         # A local build (+cpu) is another index's; the pins say which version is meant.
         wanted += [
             re.sub(r"(==[\w.]+)\+\w+", r"\1", line)
-            for name, line in json.loads(text)
+            for name, line in _requirements(folder, named)
             if normal(name) not in pins.without
         ]
     if wanted or pins.lines:
@@ -150,7 +133,7 @@ def _build(folder: Path, pins: Pins, say: Say) -> None:
         say(f"installing {len(wanted) + len(pins.lines)} requirements and what they need")
         _run([*pip, "-r", str(file)], log, "the requirements cannot be installed")
     if pins.stands_for:
-        _stand_in(folder, python, pins.stands_for, log)
+        _stand_in(folder, pins.stands_for)
     say(f"importing {pins.module}")
     env = {**os.environ, "PYTHONPATH": "", "PYTHONNOUSERSITE": "1"}
     try:
@@ -159,12 +142,10 @@ def _build(folder: Path, pins: Pins, say: Say) -> None:
         raise StageFailed(f"{pins.module} was installed and does not import: {error.message}") from None
 
 
-def _stand_in(folder: Path, python: str, requirement: str, log: Path) -> None:
+def _stand_in(folder: Path, requirement: str) -> None:
     """A distribution that has a name and a version, and no code."""
     name, _, version = requirement.partition("==")
-    where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    site = Path(_output([python, "-c", where], log).strip())
-    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info = _site(folder) / f"{name.replace('-', '_')}-{version}.dist-info"
     if info.exists():
         return
     info.mkdir()
@@ -248,11 +229,31 @@ def explain(text: str) -> tuple[str, str | None]:
     return (errors[0] if errors else lines[-1] if lines else "it said nothing"), None
 
 
+def _site(folder: Path) -> Path:
+    """Where an environment's distributions lie."""
+    return folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+
+
+def _requirements(folder: Path, name: str) -> list[tuple[str, str]]:
+    """(name, the whole without its marker) of what a distribution needs on this machine."""
+    from packaging.requirements import Requirement
+
+    found = []
+    for one in importlib.metadata.distributions(path=[str(_site(folder))]):
+        if normal(one.metadata["Name"]) != normal(name):
+            continue
+        for text in one.requires or ():
+            wanted = Requirement(text)
+            if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+                wanted.marker = None
+                found.append((wanted.name, str(wanted)))
+    return found
+
+
 def _versions(folder: Path) -> dict[str, str]:
     """Every distribution of the environment with its version."""
-    text = _output([str(folder / "bin" / "python"), "-c", _READ_VERSIONS], folder / LOG)
-    found = {normal(name): version for name, version in json.loads(text).items() if name}
-    return dict(sorted(found.items()))
+    there = importlib.metadata.distributions(path=[str(_site(folder))])
+    return dict(sorted((normal(one.metadata["Name"]), one.version) for one in there))
 
 
 def _check_room(root: Path, pins: Pins) -> None:
