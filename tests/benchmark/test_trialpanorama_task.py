@@ -135,12 +135,18 @@ def test_study_search(search: Search) -> None:
     assert search.asked == ["asthma"], "a query is looked up once"
     refused = task.search(asked, ['{"query": "(("}'])
     assert (refused["recall@500"], refused["refused"]) == (0.0, 1.0)
-    assert task.search(asked, ["?"])["unreadable"] == 1.0
+    assert task.search(asked, ["one\ntwo"])["unreadable_lenient"] == 1.0
+    bare = task.search(asked, ["asthma"])
+    assert (bare["recall@100"], bare["recall@100_lenient"], bare["unreadable"]) == (0.0, 0.5, 1.0)
 
 
 def test_a_failed_look_up_has_no_scores(search: Search) -> None:
     asked = doc({"relevant": [2]})
-    assert task.search(asked, ['{"query": "slow"}']) == {"unavailable": 1.0, "unreadable": 0.0}
+    assert task.search(asked, ['{"query": "slow"}']) == {
+        "unavailable": 1.0,
+        "unreadable": 0.0,
+        "unreadable_lenient": 0.0,
+    }
     assert task.search(asked, ['{"query": "slow"}'])["recall@100"] == 1.0, "and is asked again"
 
 
