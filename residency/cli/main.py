@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("residency.cli.runs", "list the runs"),
     "show": ("residency.cli.show", "show one run"),
     "diff": ("residency.cli.diff", "say what differs between two runs"),
+    "compare": ("residency.cli.compare", "say whether the scores of two runs differ"),
     "report": ("residency.cli.report", "write a run's page"),
     "score": ("residency.cli.score", "score a file of answers by a benchmark's official rules"),
     "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),

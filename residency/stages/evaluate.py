@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.base import CheckContext, Engine
-from residency.engines.lm_eval import places, questions, taskfiles
+from residency.engines.lm_eval import places, prompting, questions, taskfiles
 from residency.engines.lm_eval.engine import ENGINE
+from residency.evaluation import prompts, styles
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import probe
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Node, Sequence, Span, at, key_span
 from residency.recipe.suggest import closest
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages import _prompts
+from residency.stages.base import Inputs, Output, Rows, StageKind
 
 TRUSTED = ("rewards", "processors", "residency")
 """Packages whose functions a task file may call."""
 
 SCORING = (
     "residency.engines.lm_eval.answers.extract",
+    "residency.engines.lm_eval.asking.asked",
     "residency.engines.lm_eval.results.scores",
+    "residency.evaluation.prompts.render",
     "residency.stats.wilson",
 )
 """What every score depends on beside the task's own functions."""
@@ -69,6 +73,9 @@ class Evaluate(StageKind):
             if task:
                 found += task.files
                 functions.update(task.functions)
+                if task.questions:
+                    found += prompting.files(config, task, starts, project)
+                    functions.update(prompting.readings(config, task, starts, project))
         return Inputs(
             files=tuple(dict.fromkeys(found)),
             functions=tuple(sorted(functions)),
@@ -81,9 +88,25 @@ class Evaluate(StageKind):
         for key in ("model", "adapter"):
             _check_model(recipe, key, starts, found)
         tasks = _check_tasks(recipe, context, found)
-        _check_data(recipe, tasks, starts, found)
+        asked = _prompts.check(recipe, tasks, context, starts, found)
+        _check_data(recipe, tasks, asked, starts, found)
         _check_limit(recipe, found)
-        _check_template(recipe, starts, found)
+        if not any(style.chat is not None for style in asked.values()):
+            _check_template(recipe, starts, found)
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """The questions of each task that lie in a file; a task may bring its own."""
+        starts = places.roots(recipe_folder, project)
+        given = places.data_files(config)
+        found = {
+            task: (path if places.is_token(path) else str(places.place(path, starts)),)
+            for task, path in given.items()
+        }
+        own = [task for task in places.task_names(config) if task not in given]
+        return Rows(
+            evaluation=found,
+            elsewhere=tuple(f"the task {task}, which brings its own questions" for task in own),
+        )
 
 
 def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diagnostics) -> None:
@@ -167,6 +190,7 @@ def _item(recipe: Recipe, key: str, value: str) -> Node | Span:
 def _check_data(
     recipe: Recipe,
     tasks: Mapping[str, taskfiles.TaskFile],
+    asked: Mapping[str, styles.Style],
     starts: tuple[Path, ...],
     found: Diagnostics,
 ) -> None:
@@ -206,33 +230,37 @@ def _check_data(
             if path is None or not path.is_file():
                 found.add("missing-file", f"there is no file {places.place(given, starts)}", node)
             elif tasks[name].questions:
-                _check_rows(path, tasks[name].labels, node, found)
+                _check_rows(path, tasks[name].labels, asked.get(name), node, found)
 
 
-def _check_rows(path: Path, labels: tuple[str, ...], node: Node, found: Diagnostics) -> None:
+def _check_rows(
+    path: Path, labels: tuple[str, ...], style: styles.Style | None, node: Node, found: Diagnostics
+) -> None:
     """Look at the rows: the first that are wrong, how many ask what another asked already."""
     bad: list[str] = []
-    asked: dict[tuple[str, str], int] = {}
+    asked: dict[str, int] = {}
     ids: dict[str, int] = {}
     rows = looked = twice = same_id = 0
     try:
         for number, row in questions.read(path):
             rows += 1
             try:
-                item = questions.question(row, labels, number)
+                item = questions.item(row, labels, number)
+                made = prompts.render(item, style or styles.Style())
             except questions.BadRow as error:
                 bad.append(f"row {number}: {error}")
                 continue
-            twice += asked.setdefault((item["system"], item["question"]), number) != number
+            text = prompts.text(made.messages)
+            twice += asked.setdefault(text, number) != number
             same_id += ids.setdefault(item["id"], number) != number
-            looked += len(item["question"])
+            looked += len(text)
             if looked > LOOK_BYTES:
                 break
     except (questions.BadRow, OSError, UnicodeDecodeError) as error:
         bad.append(str(error))
     if bad:
         more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
-        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint="columns: instruction, output")
+        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint=_columns(labels))
     elif not rows:
         found.add("bad-data-row", f"{path} holds no rows", node)
     if twice:
@@ -250,6 +278,10 @@ def _check_rows(path: Path, labels: tuple[str, ...], node: Node, found: Diagnost
             node,
             severity="warning",
         )
+
+
+def _columns(labels: tuple[str, ...]) -> str:
+    return "columns: instruction, output" if labels else "columns: id, question, options, label"
 
 
 def _check_limit(recipe: Recipe, found: Diagnostics) -> None:

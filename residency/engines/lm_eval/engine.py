@@ -14,7 +14,7 @@ import yaml
 
 from residency import stats
 from residency.engines.base import CheckContext, Engine, Job, Launch, Progress, Verified
-from residency.engines.lm_eval import arguments, failures, places, questions, taskfiles
+from residency.engines.lm_eval import arguments, failures, places, prompting, questions, taskfiles
 from residency.errors import StageFailed
 from residency.files import read_json
 from residency.recipe.diagnostics import Diagnostics
@@ -41,11 +41,19 @@ class LmEval(Engine):
         adapter = job.config.get("adapter")
         adapter = places.model(str(adapter), starts) if adapter else None
         block = arguments.filled(job.config, model=model, adapter=adapter, tasks=names, gpus=job.gpus)
+        asked = {
+            name: prompting.keys(job.config, task, starts, job.project)
+            for name, task in own.items()
+            if task.questions
+        }
+        block |= prompting.chat(block, asked)
         stage = {"model": model, "adapter": adapter, "tasks": names, "own": sorted(own), "data": data}
         files = {"stage.yaml": _yaml(stage), "lm_eval.yaml": _yaml(block)}
         for name, task in own.items():
             path = data.get(name)
-            files[f"tasks/{name}.yaml"] = task.render(Path(path) if path else None)
+            files[f"tasks/{name}.yaml"] = task.render(
+                Path(path) if path else None, asked.get(name), job.config.get("samples")
+            )
             for module in (path for path in task.files if path.suffix == ".py"):
                 beside = module.relative_to(task.path.parent)
                 files[f"tasks/{beside}"] = module.read_text(encoding="utf-8")
@@ -108,7 +116,10 @@ class LmEval(Engine):
                     raise StageFailed(f"{name} is {row['value']}, by samples.jsonl it is {share}")
             metrics[name] = row["value"]
             if row["unreadable"] and row["metric"] == "accuracy":
-                warnings.append(f"{row['task']}: {row['unreadable']} of {row['n']} answers could not be read")
+                each = results["tasks"].get(row["task"], {}).get("answers_each", 1)
+                warnings.append(
+                    f"{row['task']}: {row['unreadable']} of {row['n'] * each} answers could not be read"
+                )
             if row["note"] and row["note"] not in warnings:
                 warnings.append(row["note"])
         if not metrics:
@@ -171,7 +182,7 @@ def _count(path: Path) -> tuple[Counter[str], dict[str, list[float]]]:
                 row = json.loads(line)
                 counts[row["task"]] += 1
                 if row["correct"] is not None:
-                    right[row["task"]].append(float(row["correct"]))
+                    right[row["task"]].append(float(row.get("share", row["correct"])))
     except FileNotFoundError:
         raise StageFailed("the evaluation ended without outputs/samples.jsonl") from None
     except (ValueError, KeyError) as error:

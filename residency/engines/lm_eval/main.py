@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from residency import files
-from residency.engines.lm_eval import results
+from residency.engines.lm_eval import asking, results
 from residency.engines.lm_eval.keep import Keeper, Kept, Request
 
 SAY_EVERY = 10.0
@@ -102,6 +102,7 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
     )
     loaded = manager.load(list(stage["tasks"]))
     _configure(loaded["tasks"], config)
+    asking.attach(loaded["tasks"])
 
     watch.message("loading the model")
     lm = _model(config)
@@ -119,10 +120,15 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
         report=watch.batch,
     )
     keeper.attach(lm)
+    asking.attach_second(
+        lm, loaded["tasks"], chat=bool(config.apply_chat_template), system=config.system_instruction
+    )
     watch.tasks = {
         name: task
         for name, task in loaded["tasks"].items()
-        if task.config.output_type == "generate_until" and not task.config.filter_list
+        if task.config.output_type == "generate_until"
+        and not task.config.filter_list
+        and asking.steps(task) == 1  # reasoning is no answer yet
     }
     found = lm_eval.evaluate(
         lm=lm,
@@ -142,7 +148,15 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
     if lm.world_size > 1:
         too_long = set().union(*(lm.gather_object(too_long, dst=0) or ()))
     if found is not None and rank == 0:
-        write(stage, folder, loaded["tasks"], found, too_long, limit=config.limit or config.samples)
+        write(
+            stage,
+            folder,
+            loaded["tasks"],
+            found,
+            too_long,
+            limit=config.limit or config.samples,
+            system=config.system_instruction,
+        )
 
 
 def _requests(task: Any, config: Any) -> int:
@@ -154,7 +168,7 @@ def _requests(task: Any, config: Any) -> int:
     if config.samples:
         n = len(config.samples.get(task.config.task, range(n)))
     choices = len(task.doc_to_choice(docs[0])) if task.OUTPUT_TYPE == "multiple_choice" else 1
-    return n * choices * int(task.config.repeats or 1)
+    return n * choices * int(task.config.repeats or 1) * asking.steps(task)
 
 
 def _batch(config: Any, lm: Any) -> int:
@@ -220,6 +234,7 @@ def write(
     too_long: set[tuple[str, int]],
     *,
     limit: Any,
+    system: str | None = None,
 ) -> None:
     """Write samples.jsonl, then results.json: with the second there, both are whole."""
     rows: list[dict[str, Any]] = []
@@ -232,7 +247,8 @@ def write(
         rows += results.samples(name, samples)
         figures += results.scores(name, samples, tasks[name].aggregation(), limited=limited[name])
         long = sum(1 for task, _ in too_long if task == name)
-        about[name] = results.details(samples, long) | {"rows": counts["original"]}
+        about[name] = results.details(samples, long, limited=limited[name]) | {"rows": counts["original"]}
+        about[name] |= asking.about(tasks[name], samples, system)
         if long:
             print(
                 f"warning: {name}: {long} of {about[name]['n']} prompts are longer than the model's "
