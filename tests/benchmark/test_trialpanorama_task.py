@@ -29,6 +29,7 @@ def doc(gold: Any) -> dict[str, Any]:
 )
 def test_sample_sizes_within_a_fifth(said: Any, right: float) -> None:
     found = task.size(doc({"target": 100}), [f'{{"sample_size_needed": {said}}}'])
+    assert found.pop("readings")[0][0] is not None
     assert found == {"accuracy": right, "accuracy_lenient": right, "unreadable": 0, "unreadable_lenient": 0}
 
 
@@ -146,6 +147,7 @@ def test_a_failed_look_up_has_no_scores(search: Search) -> None:
         "unavailable": 1.0,
         "unreadable": 0.0,
         "unreadable_lenient": 0.0,
+        "readings": [["slow", "slow"]],
     }
     assert task.search(asked, ['{"query": "slow"}'])["recall@100"] == 1.0, "and is asked again"
 

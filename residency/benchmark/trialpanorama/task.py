@@ -55,6 +55,7 @@ def _both(said: Sequence[Any], right: Any) -> dict[str, Any]:
         "accuracy_lenient": float(lenient is not None and right(lenient)),
         "unreadable": float(strict is None),
         "unreadable_lenient": float(lenient is None),
+        "readings": tuple(None if one is None else str(one) for one in said),
     }
 
 
@@ -91,7 +92,11 @@ def search(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
 def _search(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     gold = asked.gold(doc)
     strict, lenient = (answers.query(text, mode) for mode in BOTH)
-    unread = {"unreadable": float(strict is None), "unreadable_lenient": float(lenient is None)}
+    unread = {
+        "unreadable": float(strict is None),
+        "unreadable_lenient": float(lenient is None),
+        "readings": (strict, lenient),
+    }
     try:
         found, refused = _found(gold.get("index"), strict)
         other, _ = (found, refused) if lenient == strict else _found(gold.get("index"), lenient)
@@ -126,8 +131,11 @@ def screening(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
 
 def _screening(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     labels = {int(study): label for study, label in asked.gold(doc)["labels"].items()}
-    found = _screened(labels, answers.decisions(text))
-    lenient = _screened(labels, answers.decisions(text, "lenient"))
+    said = [answers.decisions(text, mode) for mode in BOTH]
+    found, lenient = (_screened(labels, one) for one in said)
+    found["readings"] = tuple(
+        "; ".join(f"{study} {label}" for study, label in one.items()) or None for one in said
+    )
     found["macro_f1_of_included_lenient"] = lenient["macro_f1_of_included"]
     found["unreadable_lenient"] = lenient["unreadable"]
     return found
