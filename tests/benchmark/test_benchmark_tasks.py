@@ -92,8 +92,9 @@ def test_a_right_answer_has_full_marks_and_every_metric_is_listed(
 def test_open_and_closed_book() -> None:
     files = [{"path": str(EXAMPLES / "example_bioasq.json")}]
     opened, closed = (next(bioasq.read(iter(files), snippets=shown)) for shown in (True, False))
-    assert opened["input"] == "Insulin is a hormone made by the beta cells of the pancreas."
+    assert opened["input"] == "PMID 1: Insulin is a hormone made by the beta cells of the pancreas."
     assert closed["input"] == ""
+    assert next(bioasq.read(iter(files), names=False))["input"].startswith("Insulin is")
     assert opened["pmids"] == [1, 2]
     assert opened["output"] == "<answer>yes</answer>"
 
