@@ -190,3 +190,8 @@ def test_a_check_looks_at_the_rows(tmp_path: Path) -> None:
     assert "1 of 3 questions are asked more than once" in found["duplicate-questions"]
     write(tmp_path / "rows.jsonl", iter([row]))
     assert checked(tmp_path, "data: {bioasq_yesno: rows.jsonl}\n") == []
+    warm = "lm_eval: {gen_kwargs: {do_sample: true, temperature: 0.7}}"
+    sampled = f"data: {{bioasq_yesno: rows.jsonl}}\nsamples: 4\n{warm}\n"
+    assert checked(tmp_path, sampled) == []
+    ((code, said),) = checked(tmp_path, "data: {bioasq_yesno: rows.jsonl}\nprompt: zero_shot\n")
+    assert (code, "bioasq_yesno asks in its own way" in said) == ("bad-prompt", True)
