@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.benchmark import asked as gold_answers
 from residency.endpoint import check as endpoint_check
 from residency.endpoint import settings as endpoint_settings
 from residency.engines.base import CheckContext, Engine
@@ -224,7 +225,7 @@ def _check_data(
     names = places.task_names(recipe.config)
     own = taskfiles.own(starts[1])
     for name, task in tasks.items():
-        if name not in data and task.local and task.questions:
+        if name not in data and task.local and (task.questions or task.asked):
             found.add(
                 "missing-task-data",
                 f"the task {name} needs a data file",
@@ -255,12 +256,12 @@ def _check_data(
             path = places.find(given, starts)
             if path is None or not path.is_file():
                 found.add("missing-file", f"there is no file {places.place(given, starts)}", node)
-            elif tasks[name].questions:
-                _check_rows(path, tasks[name].labels, asked.get(name), node, found)
+            elif tasks[name].questions or tasks[name].asked:
+                _check_rows(path, tasks[name], asked.get(name), node, found)
 
 
 def _check_rows(
-    path: Path, labels: tuple[str, ...], style: styles.Style | None, node: Node, found: Diagnostics
+    path: Path, task: taskfiles.TaskFile, style: styles.Style | None, node: Node, found: Diagnostics
 ) -> None:
     """Look at the rows: the first that are wrong, how many ask what another asked already."""
     bad: list[str] = []
@@ -271,14 +272,12 @@ def _check_rows(
         for number, row in questions.read(path):
             rows += 1
             try:
-                item = questions.item(row, labels, number)
-                made = prompts.render(item, style or styles.Style())
+                name, text = _asked(row, task, style, number)
             except questions.BadRow as error:
                 bad.append(f"row {number}: {error}")
                 continue
-            text = prompts.text(made.messages)
             twice += asked.setdefault(text, number) != number
-            same_id += ids.setdefault(item["id"], number) != number
+            same_id += ids.setdefault(name, number) != number
             looked += len(text)
             if looked > LOOK_BYTES:
                 break
@@ -286,7 +285,7 @@ def _check_rows(
         bad.append(str(error))
     if bad:
         more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
-        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint=_columns(labels))
+        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint=_columns(task))
     elif not rows:
         found.add("bad-data-row", f"{path} holds no rows", node)
     if twice:
@@ -306,8 +305,18 @@ def _check_rows(
         )
 
 
-def _columns(labels: tuple[str, ...]) -> str:
-    return "columns: instruction, output" if labels else "columns: id, question, options, label"
+def _asked(row: Any, task: taskfiles.TaskFile, style: styles.Style | None, number: int) -> tuple[str, str]:
+    """A row's id, and all that is asked."""
+    if task.asked:
+        return gold_answers.look(row, number)
+    item = questions.item(row, task.labels, number)
+    return item["id"], prompts.text(prompts.render(item, style or styles.Style()).messages)
+
+
+def _columns(task: taskfiles.TaskFile) -> str:
+    if task.asked:
+        return "columns: " + ", ".join(gold_answers.COLUMNS)
+    return "columns: instruction, output" if task.labels else "columns: id, question, options, label"
 
 
 def _check_limit(recipe: Recipe, found: Diagnostics) -> None:

@@ -215,7 +215,7 @@ def _expected(job: Job) -> dict[str, int]:
     expected = {}
     for name, given in places.data_files(job.config).items():
         task = taskfiles.find(job.project, name)
-        if task is None or not task.questions:
+        if task is None or not (task.questions or task.asked):
             continue
         n = sum(1 for _ in questions.read(places.place(given, starts)))
         if isinstance(picked, Mapping) and name in picked:

@@ -182,7 +182,36 @@ def scores(
                     seed=seed,
                 )
             )
+        rows += several(task, mine, limited=limited, seed=seed)
     return rows
+
+
+def several(
+    task: str, found: Sequence[Mapping[str, Any]], *, limited: bool, seed: int = 0
+) -> list[dict[str, Any]]:
+    """pass@k and the majority's accuracy, where each question was answered more than once.
+
+    k is 2, 4, 8 … and all. Accuracy is pass@1. Questions are resampled, each with all its answers.
+    """
+    sizes = {len(s.get("readings") or ()) for s in found if "accuracy" in s}
+    n = min(sizes, default=0)
+    if n < 2 or any("accuracy" not in s for s in found):
+        return []
+    right = [round(s["accuracy"] * len(s["readings"])) for s in found]
+    ks = sorted({2**power for power in range(1, n.bit_length()) if 2**power <= n} | {n})
+    figures: dict[str, list[float]] = {
+        f"pass@{k}": [stats.pass_at_k(len(s["readings"]), c, k) for s, c in zip(found, right, strict=True)]
+        for k in ks
+    }
+    golds = [str(s["doc"].get("label", s["doc"].get("answer", ""))) for s in found]
+    if all(golds):
+        votes = [stats.majority([one[0] for one in s["readings"]]) for s in found]
+        figures[f"maj@{n}"] = [float(vote == gold) for vote, gold in zip(votes, golds, strict=True)]
+    unreadable = _unreadable(found)
+    return [
+        score(task, name, values, stats.mean, limited=limited, unreadable=unreadable, seed=seed)
+        for name, values in figures.items()
+    ]
 
 
 def _unreadable(found: Iterable[Mapping[str, Any]], *, lenient: bool = False) -> int | None:
