@@ -21,6 +21,7 @@ from benchmarks.timing import Result, Unmeasured
 MODULES = (
     "benchmarks.boolean",
     "benchmarks.check",
+    "benchmarks.contamination",
     "benchmarks.launcher",
     "benchmarks.pubmed_reader",
     "benchmarks.retrieval_server",

@@ -53,8 +53,8 @@ def test_no_heavy_import(package: str) -> None:
 
 
 def test_layers_know_only_those_below() -> None:
-    """recipe < sources < pubmed < rows < rewards < retrieval < engines < stages < plan < run < report
-    < cli."""
+    """recipe < sources < pubmed < rows < rewards < retrieval < engines < benchmark < stages < plan < run
+    < report < cli."""
     order = [
         "recipe",
         "sources",
@@ -63,6 +63,7 @@ def test_layers_know_only_those_below() -> None:
         "rewards",
         "retrieval",
         "engines",
+        "benchmark",
         "stages",
         "plan",
         "run",

@@ -12,6 +12,7 @@ from residency.errors import EXIT_RECIPE
 from residency.paths import cache_dir, runs_dir
 from residency.plan.build import Selection, build
 from residency.plan.check import check
+from residency.plan.guard import with_guard
 from residency.plan.hashing import FileHashes
 from residency.plan.model import Plan
 
@@ -44,7 +45,7 @@ def prepare(arguments: argparse.Namespace) -> Plan | int:
         return EXIT_RECIPE
     return build(
         checked.recipe,
-        checked.stages,
+        with_guard(checked.recipe, checked.stages),
         store=Store(runs_dir()),
         previous=partial(previous_parts, runs_dir(), checked.recipe.name),
         hashes=FileHashes(cache_dir() / "hashes.json"),

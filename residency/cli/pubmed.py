@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="MeSH: descYYYY.xml, dYYYY.bin, mtreesYYYY.bin, or lines of tree number, tab, heading",
     )
     asked = parser.add_argument_group("search")
-    asked.add_argument("--index", type=Path, metavar="DIR", help="the index to search")
+    asked.add_argument("--index", type=Path, metavar="DIR", help="the index to search, or a run")
     asked.add_argument("--live", action="store_true", help="search PubMed itself, through the E-utilities")
     asked.add_argument("--email", default="", help="with --live: whom NCBI may write to")
     asked.add_argument("--retmax", type=int, default=20, metavar="N", help="PMIDs to print; default 20")
@@ -129,9 +129,13 @@ def _engine(arguments: argparse.Namespace) -> StudySearch:
         from residency.retrieval.boolean.live import LiveSearch
 
         return LiveSearch(email=arguments.email)
+    from residency.paths import runs_dir
+    from residency.retrieval import places
     from residency.retrieval.boolean.local import LocalSearch
 
-    return LocalSearch.open(arguments.index, strict=arguments.strict)
+    # An index of `engine: boolean` may be named by its run.
+    folder = places.find(str(arguments.index), runs_dir()) or arguments.index
+    return LocalSearch.open(folder, strict=arguments.strict)
 
 
 def _print(found: Found, arguments: argparse.Namespace) -> None:

@@ -15,6 +15,8 @@ from residency.serving import ADDRESS
 
 HOST, PORT = "127.0.0.1", 8000
 HEALTH_SECONDS, RESTARTS = 600.0, 3
+HEALTH_EVERY, HUNG_SECONDS = 10.0, 120.0
+"""Seconds between two looks at a service in use; seconds without a good answer until it counts as hung."""
 
 
 class Server(Engine):

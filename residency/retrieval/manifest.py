@@ -107,6 +107,11 @@ def read(folder: Path) -> Manifest:
         value = read_json(folder / FILE)
     except (OSError, ValueError) as error:
         raise StageFailed(f"{folder / FILE} cannot be read: {error}", "make the index again") from error
+    if isinstance(value, dict) and value.get("kind") == "boolean":
+        raise Missing(
+            f"{folder} is an index for PubMed's language (`engine: boolean`), which takes no questions",
+            "search it with `launch.py pubmed search`, or make one with an `encoder` or `bm25`",
+        )
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         what = f"it has no {FILE} of one" if folder.is_dir() else "it is not there"
         raise Missing(

@@ -17,6 +17,7 @@ from residency.errors import StageFailed
 from residency.processing import Report
 from residency.pubmed.corpus import open_corpus
 from residency.pubmed.reader import records as pubmed_records
+from residency.retrieval.boolean.documents import COLUMNS
 from residency.retrieval.documents import Document, clean
 from residency.rows.read import rows_of
 
@@ -81,27 +82,55 @@ def _last(paths: Sequence[Path]) -> dict[str, tuple[Path, int]]:
 
 def _rows(path: Path, report: Report, last: Mapping[str, tuple[Path, int]]) -> Iterator[dict[str, Any]]:
     if path.is_dir():
-        yield from _corpus(path, report)
+        yield from _corpus(path, report, [*KEPT, "title", "abstract"])
     elif _is_xml(path):
-        for number, record in enumerate(pubmed_records(path)):
-            report.read += 1
-            if record.get("deleted"):
-                report.drop("deleted by NLM", record["pmid"])
-            elif record.get("book"):
-                report.drop("an entry for a book", record["pmid"])
-            elif last.get(record["pmid"]) != (path, number):
-                report.drop("replaced by a later version, or deleted", record["pmid"])
-            else:
-                yield {**record, "title": record["title"] or record["vernacular_title"]}
+        yield from _xml(path, report, last)
     else:
         yield from rows_of(path, report)
 
 
-def _corpus(folder: Path, report: Report) -> Iterator[dict[str, Any]]:
+def _xml(
+    path: Path, report: Report, last: Mapping[str, tuple[Path, int]], *, names: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The records of a file that no later one replaces or takes away."""
+    for number, record in enumerate(pubmed_records(path, names=names)):
+        report.read += 1
+        if record.get("deleted"):
+            report.drop("deleted by NLM", record["pmid"])
+        elif record.get("book"):
+            report.drop("an entry for a book", record["pmid"])
+        elif last.get(record["pmid"]) != (path, number):
+            report.drop("replaced by a later version, or deleted", record["pmid"])
+        else:
+            yield {**record, "title": record["title"] or record["vernacular_title"]}
+
+
+def _corpus(folder: Path, report: Report, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The rows of a corpus that `kind: corpus` left."""
-    for row in open_corpus(folder).rows([*KEPT, "title", "abstract"]):
+    for row in open_corpus(folder).rows(columns):
         report.read += 1
         yield row
+
+
+def pubmed_rows(paths: Sequence[Path], report: Report) -> Iterator[dict[str, Any]]:
+    """The records of all paths with all that PubMed's Boolean search looks at, titles without text too.
+
+    Args:
+        paths: Corpora, PubMed XML, or files of rows with a `pmid`.
+        report: Counts what was read and left out.
+
+    Raises:
+        Missing: a path is not there.
+        StageFailed: it cannot be read.
+    """
+    last = _last([path for path in paths if _is_xml(path)])
+    for path in paths:
+        if path.is_dir():
+            yield from _corpus(path, report, COLUMNS)
+        elif _is_xml(path):
+            yield from _xml(path, report, last, names=True)
+        else:
+            yield from rows_of(path, report)
 
 
 def _document(row: Mapping[str, Any], where: str, columns: Mapping[str, str]) -> Document:

@@ -18,7 +18,7 @@ from residency.run.executors.base import Executor
 from residency.run.failures import from_os
 from residency.run.redact import Redactor
 from residency.run.rundir import RunRecord
-from residency.run.services import Services, together
+from residency.run.services import Services, check_services
 from residency.run.signals import Signals
 from residency.run.stagerun import Context, StageRun
 from residency.run.state import Unreadable
@@ -69,7 +69,7 @@ def execute(
         parallel: How many stages may run at a time.
 
     Raises:
-        Missing: Before anything is written: an engine, a secret or a GPU is not there.
+        Missing: Before anything is written: an engine, a secret, a GPU, or a service that runs already.
         RecipeInvalid: Before anything is written: a secret's value stands in the recipe.
 
     A failure of a stage and an interruption are not raised: they are told to the view, recorded,
@@ -86,7 +86,7 @@ def execute(
     if not dry_run:
         environment.check_engines([*plan.ahead, *plan.to_serve])
         environment.check_secrets(plan, environ)
-        executor.check([*plan.ahead, *plan.to_serve, *together(plan)])
+        check_services(plan, executor)
     try:
         run_dir = rundir.create(runs, plan.recipe.name, dry_run=dry_run)
         context = Context(executor, view, redactor, environ, rundir.identity(run_dir))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
-import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,18 +17,13 @@ from residency.errors import EXIT_MISSING, EXIT_RECIPE, Missing, RecipeInvalid, 
 from residency.plan.model import PlannedService
 from residency.plan.services import filled
 from residency.recipe.model import Recipe
-from residency.run import environment, procs, stagefiles, state
+from residency.run import environment, health, procs, stagefiles, state
 from residency.run.executors.base import Exit, Running, Task
 from residency.run.logs import tail
 from residency.run.redact import secret_names
 from residency.run.stagerun import Context
 from residency.serving import ADDRESS, PORT_ENV
 
-PROBE_SECONDS = 2.0
-"""How long one look at a service's health may take."""
-PROBE_EVERY = 0.25
-EXTERNAL_SECONDS = 10.0
-"""How long a service that runs already may take to answer."""
 BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 """Seconds before a service that died is started again, doubled each time."""
 
@@ -39,41 +31,6 @@ _TOLD: dict[int, type[ResidencyError]] = {EXIT_RECIPE: RecipeInvalid, EXIT_MISSI
 """What a command of ours means by its exit status."""
 
 Status = Literal["waiting", "starting", "ready", "restarting", "stopping", "stopped", "failed"]
-
-
-class Probe:
-    """Asks a service how it is, in a thread of its own: the launcher must not wait for an answer."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.well = False
-        self.said = "it has not answered yet"
-        self._busy = threading.Event()
-        self._next = 0.0
-
-    def look(self, now: float) -> bool:
-        """Whether it has answered 200; asks again when it is time."""
-        if not self.well and not self._busy.is_set() and now >= self._next:
-            self._next = now + PROBE_EVERY
-            self._busy.set()
-            threading.Thread(target=self._ask, daemon=True).start()
-        return self.well
-
-    def _ask(self) -> None:
-        try:
-            # Never by a proxy: a service is on this machine or in this cluster.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(self.url, timeout=PROBE_SECONDS) as answer:
-                self.well = 200 <= answer.status < 300
-                self.said = f"it answered {answer.status}"
-        except urllib.error.HTTPError as error:
-            self.said = f"it answered {error.code}"
-        except (OSError, ValueError) as error:
-            self.said = str(getattr(error, "reason", error))
-        except Exception as error:  # what answers is perhaps no HTTP server at all
-            self.said = f"{type(error).__name__}: {error}"
-        finally:
-            self._busy.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +63,9 @@ class ServiceRun:
         self._devices: Mapping[str, str] = {}
         self._started: _Started | None = None
         self._running: Running | None = None
-        self._probe: Probe | None = None
+        self._probe: health.Probe | None = None
+        self._pulse: health.Pulse | None = None
+        self._hung: str | None = None
         self._deadline = self._again = 0.0
         self._log_start = 0
         self._was_ready = False
@@ -161,11 +120,8 @@ class ServiceRun:
             devices: The environment that names its GPUs.
         """
         if self.external:
-            health = str(self._config("health", serving.Server.health))
-            assert self.url is not None
-            health = health if "://" in health else f"{self.url}/{health.lstrip('/')}"
-            self._probe = Probe(health)
-            self._deadline = time.monotonic() + float(self._config("health_seconds", EXTERNAL_SECONDS))
+            self._probe = health.Probe(health.external_url(self.service))
+            self._deadline = time.monotonic() + health.external_seconds(self.service)
             self._say("starting", "waiting for its answer")
             return
         engine = self.service.engine
@@ -205,7 +161,7 @@ class ServiceRun:
             log=self.log,
             lock=-1,
         )
-        self._probe = None
+        self._probe = self._pulse = self._hung = None
         seconds = float(self._config("health_seconds", serving.HEALTH_SECONDS))
         self._deadline = time.monotonic() + seconds
         self._running = self._context.executor.start(task)
@@ -231,6 +187,8 @@ class ServiceRun:
                     self._launch(self.status)
                 return
             self._wait_for_health(now)
+        elif self.status == "ready":
+            self._listen(now)
 
     def _wait_for_health(self, now: float) -> None:
         if self._probe is None:
@@ -238,21 +196,15 @@ class ServiceRun:
             url = self._started.engine.address(self._started.job)
             if url is not None:
                 self.url = url
-                self._probe = Probe(url + self._started.engine.health)
+                self._probe = health.Probe(url + self._started.engine.health)
         if self._probe is not None and self._probe.look(now):
             self._was_ready = True
+            self._watch(self._probe.url, now)
             self._say("ready", f"at {self.url}")
         elif now > self._deadline:
             said = self._probe.said if self._probe else "it does not listen yet"
             if self.external:
-                self._fail(
-                    Missing(
-                        f"the service {self.name} at {self.url} does not answer: {said}",
-                        f"start it, or mend its `url`; it was asked at {self._probe.url}"
-                        if self._probe
-                        else None,
-                    )
-                )
+                self._fail(health.unreachable(self.service, said))
             else:
                 seconds = float(self._config("health_seconds", serving.HEALTH_SECONDS))
                 self._fail(
@@ -261,6 +213,23 @@ class ServiceRun:
                         f"its log: {self.log}; `health_seconds` gives it longer",
                     )
                 )
+
+    def _watch(self, url: str, now: float) -> None:
+        """From now on listen whether it stays well, unless it is not ours or its recipe says 0."""
+        patience = float(self._config("hung_seconds", serving.HUNG_SECONDS))
+        if not self.external and patience > 0:
+            every = float(self._config("health_every", serving.HEALTH_EVERY))
+            self._pulse = health.Pulse(url, every, patience, now)
+
+    def _listen(self, now: float) -> None:
+        """Kill it once it has hung too long; it is then started again as one that died."""
+        if self._pulse is None or self._running is None or self._hung is not None:
+            return
+        if self._pulse.hung(now):
+            patience = float(self._config("hung_seconds", serving.HUNG_SECONDS))
+            said = self._pulse.said or "it did not answer"
+            self._hung = f"was not well for {patience:g} s ({said}) and was killed"
+            self._running.kill()
 
     def _died(self, ended: Exit, now: float) -> None:
         """It has ended, because it was asked to or by itself."""
@@ -273,6 +242,7 @@ class ServiceRun:
         how = f"ended with {ended.code}" if ended.signal is None else f"was killed by signal {ended.signal}"
         if ended.error is not None:
             how = f"ended: {ended.error}"
+        how = self._hung or how
         why, hint = self._explained(tail(self.log, self._log_start))
         allowed = int(self._config("restarts", serving.RESTARTS))
         told = _TOLD.get(ended.code or 0) if started.engine.exits_as_launcher else None

@@ -11,8 +11,9 @@ from residency.engines.base import Job
 from residency.errors import ResidencyError, StageFailed
 from residency.plan.model import Plan, PlannedService, PlannedStage
 from residency.plan.services import filled
-from residency.run.executors.base import Wants
+from residency.run.executors.base import Executor, Wants
 from residency.run.executors.local import grace
+from residency.run.health import check_external
 from residency.run.servicerun import ServiceRun
 from residency.run.stagerun import Context
 
@@ -26,6 +27,12 @@ class _Slot:
 
     name: str
     job: Job
+
+
+def check_services(plan: Plan, executor: Executor) -> None:
+    """Raise Missing when a stage and its services can never run, or a service that runs already does not."""
+    executor.check([*plan.ahead, *plan.to_serve, *together(plan)])
+    check_external(plan.to_serve)
 
 
 def together(plan: Plan) -> list[Wants]:

@@ -16,7 +16,7 @@ from residency.recipe.model import Recipe
 from residency.recipe.nodes import Node, Sequence, Span, at, key_span
 from residency.recipe.suggest import closest
 from residency.stages import _prompts
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages.base import Inputs, Output, Rows, StageKind
 
 TRUSTED = ("rewards", "processors", "residency")
 """Packages whose functions a task file may call."""
@@ -93,6 +93,20 @@ class Evaluate(StageKind):
         _check_limit(recipe, found)
         if not any(style.chat is not None for style in asked.values()):
             _check_template(recipe, starts, found)
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """The questions of each task that lie in a file; a task may bring its own."""
+        starts = places.roots(recipe_folder, project)
+        given = places.data_files(config)
+        found = {
+            task: (path if places.is_token(path) else str(places.place(path, starts)),)
+            for task, path in given.items()
+        }
+        own = [task for task in places.task_names(config) if task not in given]
+        return Rows(
+            evaluation=found,
+            elsewhere=tuple(f"the task {task}, which brings its own questions" for task in own),
+        )
 
 
 def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diagnostics) -> None:

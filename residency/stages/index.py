@@ -2,6 +2,9 @@
 
 Leaves `index`, a folder that holds all that a search needs, the queries' model included
 (`residency.retrieval`). `residency.retrieval.searcher.open_index` and `kind: serve` open it.
+
+With `engine: boolean` it is an index for PubMed's language instead (`residency.retrieval.boolean`), which
+`launch.py pubmed search` and `LocalSearch` open.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from residency.engines.base import CheckContext, Engine
+from residency.engines.retrieval import boolean
 from residency.engines.retrieval.engine import ENGINE, INDEX
 from residency.engines.retrieval.spec import corpora
 from residency.engines.transformers.engine import resolve
@@ -37,6 +41,23 @@ READS_AS = (
     "residency.retrieval.words.build",
 )
 """Code that the result depends on beside the recipe."""
+READS_BOOLEAN_AS = (
+    "residency.retrieval.records.pubmed_rows",
+    *(
+        f"residency.retrieval.boolean.{module}"
+        for module in ("build", "collect", "dates", "documents", "languages", "mesh", "postings", "text")
+    ),
+)
+ONLY_VECTORS_AND_WORDS = (
+    "columns",
+    "titles_alone",
+    "encoder",
+    "index",
+    "bm25",
+    "search",
+    "fusion_k",
+)
+"""Keys that `engine: boolean` does not know."""
 NO_EFFECT = ("resources.cpus", "encoder.batch_tokens", "encoder.processes", "index.keep_vectors")
 LOOKED_AT = 1 << 20
 """Bytes of a file of rows that are looked at before it is read."""
@@ -64,6 +85,10 @@ class Index(StageKind):
         tree = recipe.tree
         for node in _items(tree.get("corpus")):
             _check_corpus(node, recipe, context, found)
+        _check_other_engine(recipe, found)
+        if _is_boolean(recipe.config):
+            _check_mesh(tree.get("mesh"), recipe, context, found)
+            return
         encoder, words = tree.get("encoder"), tree.get("bm25")
         has_words = words is not None and not (isinstance(words, Scalar) and words.value in (False, None))
         has_vectors = isinstance(encoder, Tree)
@@ -82,8 +107,8 @@ class Index(StageKind):
         _check_search(tree, has_vectors, has_words, found)
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
-        """Our own."""
-        return ENGINE
+        """Our own, the one or the other."""
+        return boolean.ENGINE if _is_boolean(config) else ENGINE
 
     def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
         """`index`: the folder."""
@@ -92,7 +117,8 @@ class Index(StageKind):
     def inputs(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Inputs:
         """The documents and models on this disk; what is fetched is covered by its URL and sha256."""
         encoder = config.get("encoder") or {}
-        given = [*corpora(config, recipe_folder, project), encoder.get("model"), encoder.get("query_model")]
+        named = (config.get("mesh"), encoder.get("model"), encoder.get("query_model"))
+        given = [*corpora(config, recipe_folder, project), *named]
         files = []
         for value in given:
             if isinstance(value, Mapping):
@@ -101,7 +127,36 @@ class Index(StageKind):
             if isinstance(value, str) and value and not _is_token(value):
                 path = Path(resolve(value, recipe_folder, project))
                 files += [path.absolute()] if path.exists() else []
-        return Inputs(files=tuple(dict.fromkeys(files)), functions=READS_AS, ignore=NO_EFFECT)
+        code = READS_BOOLEAN_AS if _is_boolean(config) else READS_AS
+        return Inputs(files=tuple(dict.fromkeys(files)), functions=code, ignore=NO_EFFECT)
+
+
+def _is_boolean(config: Mapping[str, Any]) -> bool:
+    return config.get("engine") == boolean.NAME
+
+
+def _check_other_engine(recipe: Recipe, found: Diagnostics) -> None:
+    """What stands in the recipe for the other engine has no effect."""
+    chosen = boolean.NAME if _is_boolean(recipe.config) else ENGINE.name
+    for key in ONLY_VECTORS_AND_WORDS if chosen == boolean.NAME else ("mesh",):
+        if recipe.config.get(key) is not None:
+            found.add(
+                "unused-key",
+                f"`{key}` has no effect: the engine is `{chosen}`",
+                key_span(recipe.tree, (key,)) or recipe.tree,
+                hint="`engine: boolean` knows `corpus`, `mesh` and `limit`, and only that knows `mesh`",
+            )
+
+
+def _check_mesh(node: Node | None, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
+    """A file of MeSH that is there."""
+    if isinstance(node, Tree):
+        check_source(node, recipe.folder, found)
+    elif isinstance(node, Scalar) and isinstance(node.value, str) and is_known(node):
+        path = Path(resolve(node.value, recipe.folder, context.project))
+        if not path.is_file():
+            hint = f"a relative path starts at {recipe.folder}; docs/pubmed_search.md says what it may be"
+            found.add("missing-file", f"{node.value} is not there", node, hint=hint)
 
 
 def _check_corpus(node: Node, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
@@ -149,6 +204,11 @@ def _check_rows(node: Scalar, path: Path, recipe: Recipe, found: Diagnostics) ->
         return
     if not first.columns:
         found.add("bad-data", f"{node.value} holds no documents", node)
+        return
+    if _is_boolean(recipe.config):
+        if "pmid" not in first.columns:
+            hint = f"PubMed's search finds records by their `pmid`; it has {', '.join(first.columns[:12])}"
+            found.add("column-missing", f"{node.value} has no column `pmid`", node, hint=hint)
         return
     columns = recipe.tree.get("columns")
     named = plain(columns) if isinstance(columns, Tree) else {}

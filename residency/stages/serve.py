@@ -15,7 +15,17 @@ from residency.recipe.tokens import is_known
 from residency.serving import is_loopback
 from residency.stages.base import Inputs, Output, StageKind
 
-HOW_IT_RUNS = ("host", "port", "token_env", "health_seconds", "restarts", "resources", "env")
+HOW_IT_RUNS = (
+    "host",
+    "port",
+    "token_env",
+    "health_seconds",
+    "health_every",
+    "hung_seconds",
+    "restarts",
+    "resources",
+    "env",
+)
 """Keys that say where and how a server runs, not what it answers."""
 
 
@@ -37,6 +47,7 @@ class Serve(StageKind):
         if engine in serving.names() and engine not in recipe.tree.entries:
             where = key_span(recipe.tree, ("engine",)) or recipe.tree
             found.add("missing-key", f"the engine `{engine}` needs its block `{engine}:`", where)
+        _check_patience(recipe, found)
         host = recipe.tree.get("host")
         if not isinstance(host, Scalar) or not isinstance(host.value, str) or not is_known(host):
             return
@@ -67,6 +78,23 @@ class Serve(StageKind):
             files=engine.inputs(dict(config), recipe_folder, project),
             functions=engine.sources,
             ignore=(*HOW_IT_RUNS, *ignore),
+        )
+
+
+def _check_patience(recipe: Recipe, found: Diagnostics) -> None:
+    """A server is to be asked more than once before it counts as hung."""
+    config = recipe.config
+    every = config.get("health_every", serving.HEALTH_EVERY)
+    hung = config.get("hung_seconds", serving.HUNG_SECONDS)
+    if not all(isinstance(one, int | float) for one in (every, hung)):
+        return  # the schema says what they must be, or it is known later
+    if 0 < hung < 2 * every:
+        node = recipe.tree.get("hung_seconds") or recipe.tree.get("health_every") or recipe.tree
+        found.add(
+            "conflicting-keys",
+            f"after {hung:g} s of silence the server counts as hung, and it is asked every {every:g} s",
+            node,
+            hint="let `hung_seconds` be at least twice `health_every`; 0 turns the watch off",
         )
 
 

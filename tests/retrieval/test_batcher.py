@@ -134,3 +134,20 @@ def test_after_the_stop_nothing_is_taken() -> None:
             await batcher.submit(["x"], 1, 1)
 
     run(work)
+
+
+def test_it_says_when_nothing_would_be_answered() -> None:
+    async def work(batcher: Batcher, recorder: Recorder) -> None:
+        assert batcher.ill(0.01) is None
+        recorder.gate.clear()
+        asked = asyncio.ensure_future(batcher.submit(["a"], 1, 10))
+        await asyncio.sleep(0.1)
+        assert batcher.ill(0.01) == "one search has taken more than 0.01 s"
+        assert batcher.ill(10) is None
+        recorder.gate.set()
+        assert await asked == [["a/0"]]
+        assert batcher.ill(0.0) is None
+        batcher.stop()
+        assert batcher.ill(10) == "the search thread has ended"
+
+    run(work)

@@ -33,11 +33,27 @@ def serve(config: dict[str, Any]) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     well_at = time.monotonic() + config.get("slow", 0)
 
+    looks = 0
+
+    def misbehave() -> None:
+        """At a look but the first: be blocked for some seconds; hang in each of the first `hangs` lives."""
+        nonlocal looks
+        looks += 1
+        if looks > 1 and "blocked" in config:
+            time.sleep(config["blocked"])
+        if looks > 2 and tries <= config.get("hangs", 0):
+            print("it hangs", flush=True)
+            while True:
+                time.sleep(60)
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/die":
                 os.kill(os.getpid(), signal.SIGKILL)
-            well = time.monotonic() >= well_at and not config.get("ill")
+            if self.path == "/health" and well_at < time.monotonic():
+                misbehave()
+            ill = config.get("ill") or (looks > 2 and tries <= config.get("sickens", 0))
+            well = time.monotonic() >= well_at and not ill
             self.send_response(200 if self.path != "/health" or well else 503)
             self.end_headers()
             said = {"pid": os.getpid(), "tries": tries, "upstream": config.get("upstream")}

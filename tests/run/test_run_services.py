@@ -183,6 +183,48 @@ def test_one_that_dies_for_good_fails_the_stage_that_uses_it(runs: Path, heard: 
     assert heard.stages[-1] == ("a", "failed")
 
 
+WATCHED = {"health_every": 0.1, "hung_seconds": 0.8}
+
+
+@pytest.mark.parametrize(("how", "why"), [("hangs", "it did not answer"), ("sickens", "it answered 503")])
+def test_one_that_hangs_is_killed_and_comes_back(runs: Path, heard: Heard, how: str, why: str) -> None:
+    stages = {"a": {"steps": 12, "seconds": 0.3}}
+    plan = plan_of(runs, stages, {"r": {how: 1, "children": True, **WATCHED}}, {"a": R})
+    notes: list[str] = []
+    heard.service = lambda name, status, note="": notes.append(f"{status} {note}")  # type: ignore[method-assign]
+    result = go(plan, runs, heard)
+    assert result.exit_code == 0, result.error
+    assert (result.run_dir / "services/r/tries").read_text() == "2"
+    note, _ = [note for note in notes if note.startswith("restarting")]  # that it died; that it starts
+    assert "was not well for 0.8 s" in note
+    assert why in note
+    assert "restart 1 of 3" in note
+    record = rundir.load(result.run_dir)
+    assert record is not None
+    assert record.services[0].restarts == 1
+
+
+def test_one_that_always_hangs(runs: Path, heard: Heard) -> None:
+    stages = {"a": {"steps": 100, "seconds": 0.1}}
+    result = go(plan_of(runs, stages, {"r": {"hangs": 9, "restarts": 1, **WATCHED}}, {"a": R}), runs, heard)
+    assert result.exit_code == EXIT_FAILED
+    assert result.error is not None
+    assert re.match(
+        r"stage a: the service r was not well for 0.8 s \(.*\) and was killed and was started again 1 times",
+        result.error.message,
+    )
+
+
+@pytest.mark.parametrize("more", [{"blocked": 0.7, "hung_seconds": 2}, {"hangs": 1, "hung_seconds": 0}])
+def test_one_that_is_busy_or_not_watched_is_left_alone(
+    runs: Path, heard: Heard, more: dict[str, Any]
+) -> None:
+    plan = plan_of(runs, {"a": {"steps": 8, "seconds": 0.3}}, {"r": {**WATCHED, **more}}, {"a": R})
+    result = go(plan, runs, heard)
+    assert result.exit_code == 0, result.error
+    assert ("r", "restarting") not in heard.services
+
+
 @pytest.fixture
 def outside(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server that is none of ours."""
@@ -211,10 +253,13 @@ def test_one_that_runs_already_is_used_and_left_alone(
 
 def test_one_that_should_run_already_and_does_not(runs: Path, heard: Heard) -> None:
     services = {"r": {"url": "http://127.0.0.1:9", "health_seconds": 0.5}}
-    result = go(plan_of(runs, {"a": {}}, services, {"a": R}), runs, heard)
-    assert result.exit_code == EXIT_MISSING
-    assert result.error is not None
-    assert "the service r at http://127.0.0.1:9 does not answer" in result.error.message
+    plan = plan_of(runs, {"first": {}, "a": {}}, services, {"a": R})
+    with pytest.raises(Missing, match=r"the service r at http://127.0.0.1:9 does not answer") as raised:
+        go(plan, runs, heard)
+    assert raised.value.exit_code == EXIT_MISSING
+    assert "http://127.0.0.1:9/health" in (raised.value.hint or "")
+    assert heard.stages == []
+    assert not runs.exists()
 
 
 def test_gpus_of_a_stage_and_its_services_are_wanted_together(

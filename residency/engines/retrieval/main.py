@@ -10,12 +10,16 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from residency.engines.retrieval.make import Maker
 from residency.errors import EXIT_FAILED, ResidencyError
 from residency.paths import cache_dir
+
+if TYPE_CHECKING:
+    from residency.engines.retrieval.boolean_make import BooleanMaker
+    from residency.engines.retrieval.make import Maker
 
 _FULL = 4 << 20
 """A disk with fewer bytes left is full."""
@@ -24,16 +28,16 @@ _FULL = 4 << 20
 def main(argv: list[str]) -> int:
     """Make the index; 0 when it is there."""
     path = Path(argv[0] if argv else "stage.yaml").absolute()
+    hint = None
     try:
         stage = yaml.safe_load(path.read_text(encoding="utf-8"))
-        Maker(stage, path.parent).make()
+        maker = _maker(stage, path.parent)
+        hint = maker.less_memory
+        maker.make()
     except ResidencyError as error:
         return _said(error.message, error.hint, error.exit_code)
     except MemoryError:
-        return _said(
-            "the machine ran out of memory",
-            "lower encoder.batch_tokens, or choose an index.type that is smaller: sq8, ivf_pq",
-        )
+        return _said("the machine ran out of memory", hint)
     except OSError as error:
         full = _full(error, path.parent)
         if full is not None:
@@ -46,6 +50,17 @@ def main(argv: list[str]) -> int:
         where = f": {error.filename}" if error.filename else ""
         return _said(f"{error.strerror or error}{where}", None)
     return 0
+
+
+def _maker(stage: dict[str, Any], folder: Path) -> Maker | BooleanMaker:
+    """What makes this stage's index; a Boolean one needs neither FAISS nor torch."""
+    if stage.get("engine") == "boolean":
+        from residency.engines.retrieval.boolean_make import BooleanMaker
+
+        return BooleanMaker(stage, folder)
+    from residency.engines.retrieval.make import Maker
+
+    return Maker(stage, folder)
 
 
 def _said(message: str, hint: str | None, code: int = EXIT_FAILED) -> int:

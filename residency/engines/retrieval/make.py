@@ -17,10 +17,10 @@ from typing import Any
 from residency import __version__
 from residency.engines.processors.notes import Notes
 from residency.engines.retrieval.engine import INDEX, LOG, REPORT
+from residency.engines.retrieval.paths import locate
 from residency.engines.retrieval.vectors import VectorMaker
 from residency.errors import StageFailed
 from residency.files import read_json, write_json
-from residency.paths import cache_dir, mirror_dir
 from residency.processing import Report
 from residency.retrieval import manifest, words
 from residency.retrieval.documents import Documents
@@ -28,8 +28,6 @@ from residency.retrieval.documents import write as write_documents
 from residency.retrieval.manifest import Manifest
 from residency.retrieval.records import documents
 from residency.retrieval.words import Words
-from residency.sources import fetch
-from residency.sources.spec import source
 
 PART = f".{INDEX}.part"
 DONE = "documents.done.json"
@@ -38,6 +36,8 @@ EXAMPLES = 3
 
 class Maker:
     """One stage."""
+
+    less_memory = "lower encoder.batch_tokens, or choose an index.type that is smaller: sq8, ivf_pq"
 
     def __init__(self, stage: Mapping[str, Any], folder: Path) -> None:
         """Take the stage that `engine.prepare` wrote, and its folder."""
@@ -96,7 +96,7 @@ class Maker:
             self.notes.say(f"{done['count']:,} documents are there already")
             self.warnings += done["warnings"]
             return done["count"], done["sha256"], done["about"]
-        paths, sources = self._paths()
+        paths, sources = locate(self.stage["corpus"], Path(self.stage["base"]), self.notes, "corpus")
         self.notes.progress("reading the corpus", force=True)
         report = Report()
         found = documents(
@@ -119,28 +119,6 @@ class Maker:
         left = ", ".join(f"{item['n']:,} {item['reason']}" for item in dropped)
         self.notes.say(f"{count:,} documents" + (f"; left out: {left}" if left else ""))
         return count, sha256, about
-
-    def _paths(self) -> tuple[list[Path], list[str]]:
-        """The files and folders of the corpus, fetched where the recipe names sources."""
-        paths: list[Path] = []
-        names: list[str] = []
-        for item in self.stage["corpus"]:
-            if not isinstance(item, Mapping):
-                paths.append(Path(item))
-                names.append(str(item))
-                continue
-            given = source(item)
-            self.notes.say(f"corpus {given.shown}; licence: {given.licence or 'not stated'}")
-            got = fetch(
-                item,
-                cache=cache_dir(),
-                mirror=mirror_dir(),
-                base=Path(self.stage["base"]),
-                report=self._tell,
-            )
-            paths += [got.path] if (got.path / "manifest.json").is_file() else got.files
-            names.append(f"{given.shown} sha256 {got.sha256}")
-        return paths, names
 
     def words(self) -> dict[str, Any] | None:
         """The word index, where the recipe asks for one: its settings and how many words."""
@@ -199,10 +177,6 @@ class Maker:
         report["bytes"] = sum(files.values())
         write_json(self.part / REPORT, {**report, "files": files})
         os.replace(self.part, target)
-
-    def _tell(self, text: str) -> None:
-        self.notes.say(text)
-        self.notes.progress(text, force=True)
 
 
 def _search(vectors: bool, words_: bool) -> manifest.Search:

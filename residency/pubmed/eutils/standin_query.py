@@ -48,50 +48,89 @@ class Entry:
 Test = Callable[[Entry], bool]
 
 
+@dataclass(slots=True)
+class _Step:
+    """One step of a query: a term, or a bracket."""
+
+    operator: str
+    """What joins it to what stands on its left: AND, OR, NOT."""
+    test: Test | None = None
+    """A term's; a bracket has none."""
+    closes: int | None = None
+    """Of an opening bracket: the number of its closing one."""
+
+
 def matches(query: str, entry: Entry) -> bool:
     """Whether the query finds the record."""
-    return _compiled(query)(entry)
+    return _holds(_compiled(query), entry)
+
+
+def _holds(steps: list[_Step], entry: Entry) -> bool:
+    """Take terms from left to right, as PubMed does: `a OR b AND c` is `(a OR b) AND c`.
+
+    Without recursion: a query may have thousands of terms and brackets.
+    """
+    value: bool | None = None
+    outer: list[tuple[bool | None, str]] = []
+    at = 0
+    while at < len(steps):
+        step = steps[at]
+        at += 1
+        if step.test is None and step.closes is None:
+            inner = bool(value)
+            value, operator = outer.pop()
+            value = _joined(value, operator, inner)
+        elif value is not None and value == (step.operator == "OR"):
+            # Nothing can change it: true OR …, false AND …, false NOT …
+            at = at if step.closes is None else step.closes + 1
+        elif step.test is None:
+            outer.append((value, step.operator))
+            value = None
+        else:
+            value = _joined(value, step.operator, step.test(entry))
+    return bool(value)
+
+
+def _joined(left: bool | None, operator: str, right: bool) -> bool:
+    """What a sequence is with one more term; None where that is the first."""
+    if left is None:
+        return right
+    if operator == "OR":
+        return left or right
+    return left and right != (operator == "NOT")
 
 
 @functools.lru_cache(256)
-def _compiled(query: str) -> Test:
-    tokens: list[tuple[str, str]] = []
-    at = 0
-    text = query.rstrip()
+def _compiled(query: str) -> list[_Step]:
+    """The steps of a query. What is between brackets that match nothing is taken as far as it goes."""
+    steps: list[_Step] = []
+    opened: list[int] = []
+    operator = "AND"
+    at, text = 0, query.rstrip()
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
             at += 1
             continue
         at = match.end()
-        tokens.append((str(match.lastgroup), match[str(match.lastgroup)]))
-    return _sequence(tokens, [0])
-
-
-def _sequence(tokens: list[tuple[str, str]], at: list[int]) -> Test:
-    """Terms from left to right, as PubMed takes them: `a OR b AND c` is `(a OR b) AND c`."""
-    test: Test | None = None
-    operator = "AND"
-    while at[0] < len(tokens):
-        kind, text = tokens[at[0]]
-        at[0] += 1
-        if kind == "close":
-            break
-        if kind == "op":
-            operator = text
+        if match["op"]:
+            operator = match["op"]
             continue
-        right = _sequence(tokens, at) if kind == "open" else _term(text)
-        test = right if test is None else _joined(test, operator, right)
+        if match["close"]:
+            if not opened:
+                break
+            steps[opened.pop()].closes = len(steps)
+            steps.append(_Step("AND"))
+        elif match["open"]:
+            opened.append(len(steps))
+            steps.append(_Step(operator))
+        else:
+            steps.append(_Step(operator, _term(match["term"])))
         operator = "AND"
-    return test or (lambda entry: False)
-
-
-def _joined(left: Test, operator: str, right: Test) -> Test:
-    if operator == "OR":
-        return lambda entry: left(entry) or right(entry)
-    if operator == "NOT":
-        return lambda entry: left(entry) and not right(entry)
-    return lambda entry: left(entry) and right(entry)
+    while opened:
+        steps[opened.pop()].closes = len(steps)
+        steps.append(_Step("AND"))
+    return steps
 
 
 def _term(text: str) -> Test:

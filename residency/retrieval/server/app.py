@@ -125,6 +125,8 @@ def make(searcher: Searcher, settings: Settings) -> FastAPI:
 
     @app.get("/health")
     async def health() -> Response:
+        if why := batcher.ill(settings.timeout):
+            return refused("/health", 503, why)
         return answer("/health", {"status": "ok", "documents": searcher.count})
 
     @app.get("/metrics")

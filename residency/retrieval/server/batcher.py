@@ -77,6 +77,7 @@ class Batcher:
         self._waiting = 0
         self._news = threading.Condition()
         self._stopping = False
+        self._began: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
 
@@ -84,6 +85,15 @@ class Batcher:
     def waiting(self) -> int:
         """Queries in the queue."""
         return self._waiting
+
+    def ill(self, seconds: float) -> str | None:
+        """Why nothing would be answered: the thread has ended, or one search takes longer than `seconds`."""
+        if not self._thread.is_alive():
+            return "the search thread has ended"
+        began = self._began
+        if began is not None and time.monotonic() - began > seconds:
+            return f"one search has taken more than {seconds:g} s"
+        return None
 
     def start(self) -> None:
         """Start the thread; called in the event loop."""
@@ -179,8 +189,11 @@ class Batcher:
         known: dict[str, list[Hit]] = {}
         for start in range(0, len(once), self._batch):
             part = once[start : start + self._batch]
-            began = time.monotonic()
-            found = self._search(part, topk)
+            began = self._began = time.monotonic()
+            try:
+                found = self._search(part, topk)
+            finally:
+                self._began = None
             self._observe(len(part), time.monotonic() - began)
             known.update(zip(part, found, strict=True))
         return [known[query] for query in queries]
