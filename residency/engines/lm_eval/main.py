@@ -246,6 +246,7 @@ def write(
         limited[name] = bool(limit) and counts["effective"] < counts["original"]
         rows += results.samples(name, samples)
         figures += results.scores(name, samples, tasks[name].aggregation(), limited=limited[name])
+        figures += results.sampled(name, samples, limited=limited[name])
         long = sum(1 for task, _ in too_long if task == name)
         about[name] = results.details(samples, long, limited=limited[name]) | {"rows": counts["original"]}
         about[name] |= asking.about(tasks[name], samples, system)

@@ -182,6 +182,41 @@ def scores(
     return rows
 
 
+def sampled(
+    task: str, found: Sequence[Mapping[str, Any]], *, limited: bool, seed: int = 0
+) -> list[dict[str, Any]]:
+    """pass@k and the majority's accuracy where questions were asked several times, for each reading.
+
+    k is 1, 2, 4, … and the number of answers. Nothing for a task that asks once.
+    """
+    several = [s for s in found if len(s.get("readings") or ()) > 1]
+    if not several:
+        return []
+    from residency.benchmark import samples as drawn
+
+    n = min(len(s["readings"]) for s in several)
+    ks = sorted({n, *(2**power for power in range(n.bit_length()) if 2**power <= n)})
+    rows = []
+    for place, name in enumerate(("", "_lenient")):
+        if name and "accuracy_lenient" not in several[0]:
+            continue
+        asked = [
+            drawn.Sampled(s["doc"]["answer"], [reading[place] for reading in s["readings"]]) for s in several
+        ]
+        unread = sum(one is None for question in asked for one in question.said)
+        for figure in drawn.figures(asked, ks, seed=seed):
+            if figure.name == "unreadable" or figure.value is None:
+                continue  # which the accuracies say
+            rows.append(
+                {
+                    **{"task": task, "metric": f"{figure.name}{name}", "value": figure.value, "n": figure.n},
+                    **{"low": figure.low, "high": figure.high, "level": LEVEL, "method": figure.method},
+                    **{"unreadable": unread, "limited": limited, "note": note(figure.n, limited)},
+                }
+            )
+    return rows
+
+
 def _unreadable(found: Iterable[Mapping[str, Any]], *, lenient: bool = False) -> int | None:
     """How many answers could not be read; None for a task that does not say."""
     key = "unreadable_lenient" if lenient else "unreadable"
