@@ -191,27 +191,34 @@ def several(
 ) -> list[dict[str, Any]]:
     """pass@k and the majority's accuracy, where each question was answered more than once.
 
-    k is 2, 4, 8 … and all. Accuracy is pass@1. Questions are resampled, each with all its answers.
+    For each reading of the answers. k is 1, 2, 4 … and all; accuracy is pass@1. Questions are
+    resampled, each with all its answers.
     """
-    sizes = {len(s.get("readings") or ()) for s in found if "accuracy" in s}
-    n = min(sizes, default=0)
-    if n < 2 or any("accuracy" not in s for s in found):
+    n = min((len(s.get("readings") or ()) for s in found), default=0)
+    if n < 2:
         return []
-    right = [round(s["accuracy"] * len(s["readings"])) for s in found]
-    ks = sorted({2**power for power in range(1, n.bit_length()) if 2**power <= n} | {n})
-    figures: dict[str, list[float]] = {
-        f"pass@{k}": [stats.pass_at_k(len(s["readings"]), c, k) for s, c in zip(found, right, strict=True)]
-        for k in ks
-    }
+    ks = sorted({2**power for power in range(n.bit_length()) if 2**power <= n} | {n})
     golds = [str(s["doc"].get("label", s["doc"].get("answer", ""))) for s in found]
-    if all(golds):
-        votes = [stats.majority([one[0] for one in s["readings"]]) for s in found]
-        figures[f"maj@{n}"] = [float(vote == gold) for vote, gold in zip(votes, golds, strict=True)]
-    unreadable = _unreadable(found)
-    return [
-        score(task, name, values, stats.mean, limited=limited, unreadable=unreadable, seed=seed)
-        for name, values in figures.items()
-    ]
+    rows = []
+    for place, name in enumerate(("", "_lenient")):
+        if any(f"accuracy{name}" not in s for s in found):
+            continue
+        right = [round(s[f"accuracy{name}"] * len(s["readings"])) for s in found]
+        figures = {
+            f"pass@{k}": [
+                stats.pass_at_k(len(s["readings"]), c, k) for s, c in zip(found, right, strict=True)
+            ]
+            for k in ks
+        }
+        if all(golds):
+            votes = [stats.majority([one[place] for one in s["readings"]]) for s in found]
+            figures[f"maj@{n}"] = [float(vote == gold) for vote, gold in zip(votes, golds, strict=True)]
+        unread = _unreadable(found, lenient=bool(name))
+        rows += [
+            score(task, f"{key}{name}", values, stats.mean, limited=limited, unreadable=unread, seed=seed)
+            for key, values in figures.items()
+        ]
+    return rows
 
 
 def _unreadable(found: Iterable[Mapping[str, Any]], *, lenient: bool = False) -> int | None:

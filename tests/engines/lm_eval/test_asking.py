@@ -209,6 +209,32 @@ def test_several_answers_are_written_out(path: Path) -> None:
     assert (figure["n"], figure["unreadable"]) == (1, 2)
 
 
+def test_pass_at_k_and_the_majority(path: Path) -> None:
+    right, wrong, tagless = "<answer>A</answer>", "<answer>B</answer>", "the answer is A"
+    doc = docs(path)[0]
+    samples = [
+        sample(doc, 0, [right, wrong, wrong, tagless]),
+        sample(doc, 1, [right, right, wrong, "?"]),
+        sample(doc, 2, [wrong, wrong, wrong, wrong]),
+    ]
+    rows = {row["metric"]: row for row in results.several("t", samples, limited=False)}
+    names = ["pass@1", "pass@2", "pass@4", "maj@4"]
+    assert list(rows) == [*names, *(f"{name}_lenient" for name in names)]
+    # By hand: 1 - C(4 - c, k) / C(4, k) for c = 1, 2, 0 right answers strictly, 2, 2, 0 leniently.
+    assert [rows[name]["value"] for name in names] == pytest.approx(
+        [(1 / 4 + 2 / 4) / 3, (3 / 6 + 5 / 6) / 3, 2 / 3, 1 / 3]
+    )
+    assert [rows[f"{name}_lenient"]["value"] for name in names] == pytest.approx(
+        [(2 / 4 + 2 / 4) / 3, (5 / 6 + 5 / 6) / 3, 2 / 3, 2 / 3]
+    )
+    assert (rows["pass@1"]["n"], rows["pass@1"]["unreadable"], rows["pass@1_lenient"]["unreadable"]) == (
+        3,
+        2,
+        1,
+    )
+    assert results.several("t", [sample(doc, 0, [right])], limited=False) == []
+
+
 def test_a_reading_of_ones_own(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_reading.py").write_text("def last(text, row):\n    return text.strip()[-1:]\n")
     monkeypatch.syspath_prepend(str(tmp_path))

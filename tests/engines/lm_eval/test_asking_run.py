@@ -157,5 +157,8 @@ def test_several_answers_to_each_question(make_job: MakeJob, rows: Path, tiny_mo
     results = read_json(job.outputs / "results.json")
     assert results["tasks"]["medmcqa"]["answers_each"] == 3
     assert set(results["tasks"]["medmcqa"]["by"]) == {"x", "y"}
+    figures = {row["metric"]: row for row in results["scores"]}
+    assert {"accuracy", "pass@1", "pass@2", "pass@3", "maj@3", "maj@3_lenient"} <= set(figures)
+    assert figures["pass@1"]["value"] == pytest.approx(figures["accuracy"]["value"])
     warnings = ENGINE.verify(job).warnings
     assert any("of 15 answers could not be read" in warning for warning in warnings)

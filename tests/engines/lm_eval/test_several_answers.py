@@ -24,7 +24,7 @@ def sample(said: list[str | None], answer: str = "a", **doc: Any) -> dict[str, A
 def test_figures() -> None:
     found = [sample(["a", "b", "b", None]), sample(["b", "a", "a", "b"]), sample([None] * 4)]
     figures = {row["metric"]: row for row in results.several("t", found, limited=False)}
-    assert list(figures) == ["pass@2", "pass@4", "maj@4"]
+    assert list(figures) == ["pass@1", "pass@2", "pass@4", "maj@4"]
     assert figures["pass@2"]["value"] == pytest.approx((1 - 3 / 6 + 1 - 1 / 6 + 0) / 3)
     assert figures["pass@4"]["value"] == pytest.approx(2 / 3)
     assert figures["maj@4"]["value"] == 0.0, "of two votes each the first given wins"
@@ -36,7 +36,7 @@ def test_figures() -> None:
 
 def test_without_a_label_there_is_no_vote() -> None:
     found = [sample(["a", "b"], label="")]
-    assert [row["metric"] for row in results.several("t", found, limited=False)] == ["pass@2"]
+    assert [row["metric"] for row in results.several("t", found, limited=False)] == ["pass@1", "pass@2"]
 
 
 def test_one_answer_each_has_no_more_figures() -> None:
