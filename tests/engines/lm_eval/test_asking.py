@@ -186,7 +186,7 @@ def test_figures_of_both_readings(path: Path) -> None:
     assert [row["extracted_lenient"] for row in written] == ["A", "B", None, "B"]
     assert [row["correct"] for row in written] == [True, False, False, False]
     assert [row["correct_lenient"] for row in written] == [True, True, False, False]
-    by = results.details(samples, 0)["by"]
+    by = results.details(samples, {"too_long": 0})["by"]
     assert {name: (one["accuracy"]["value"], one["accuracy"]["n"]) for name, one in by.items()} == {
         "x": (0.5, 2),
         "y": (0.0, 2),
