@@ -324,6 +324,11 @@ def test_in_process_equals_served(job: Callable[..., Job], tmp_path: Path) -> No
     assert run(two_job) == 0
     assert rows(one_job, "dataset") == rows(two_job, "dataset")
     assert len({row["output"] for row in rows(one_job, "dataset")}) > 12
+    # Killed after two batches of five, and gone on with.
+    kept = two_job.folder / "answers.jsonl"
+    kept.write_bytes(b"".join(kept.read_bytes().splitlines(keepends=True)[:11]))
+    assert run(two_job) == 0
+    assert rows(two_job, "dataset") == rows(one_job, "dataset")
 
 
 def test_the_command_by_hand(job: Callable[..., Job]) -> None:
