@@ -42,7 +42,7 @@ class Filter:
         self._function: Callable[..., Any] | None = None
         if entry.get("reward"):
             component = {"fn": self.path, "args": self._args, "name": "reward"}
-            self._scorer = Scorer(rewards.components({"rewards": [component]}))
+            self._scorer = Scorer(rewards.components({"rewards": [component]}), rewards.Calls(retries=0))
         else:
             self._function = rewards.load(self.path)
 

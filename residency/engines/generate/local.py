@@ -42,9 +42,13 @@ class Local:
         }
 
     def answer(self, wanted: Iterator[Wanted], keep: Callable[[Wanted, dict[str, Any]], None]) -> None:
-        """A batch at a time, in the order of the rows."""
+        """A batch at a time, in the order of the rows.
+
+        Where batches begin depends on the rows alone, so that after a kill the rest is batched, and
+        sampled, as it would have been.
+        """
         how, limit = self.spec.sampling, self.tokenizer.context
-        while group := list(itertools.islice(wanted, self.spec.batch)):
+        for _, group in itertools.groupby(wanted, lambda i: (i.row * how.n + i.sample) // self.spec.batch):
             fitting, prompts = [], []
             for item in group:
                 tokens = self.tokenizer.encode(self.tokenizer.render(item.messages))

@@ -53,7 +53,7 @@ class Watch:
             print(text, flush=True)
 
     def batch(self, done: int, total: int, requests: Sequence[Request], answers: Sequence[Any]) -> None:
-        """Count a finished batch, and score what can be scored already."""
+        """Count a finished batch, and score what can be scored already; an empty one is only told."""
         for request, answer in zip(requests, answers, strict=True):
             task = self.tasks.get(str(request.task_name))
             if task is not None and isinstance(answer, str):
@@ -61,11 +61,12 @@ class Watch:
                 if right is not None:
                     self.running.setdefault(str(request.task_name), []).append(float(right))
         now = time.monotonic()
-        if done == total or now - self.written >= WRITE_EVERY:
+        told = done == total or not requests
+        if told or now - self.written >= WRITE_EVERY:
             self.written = now
             metrics = {f"{task}/accuracy": sum(v) / len(v) for task, v in self.running.items()}
             self._write({"done": done, "total": total, "metrics": metrics})
-        if not self.quiet and (done == total or now - self.said >= SAY_EVERY):
+        if not self.quiet and (told or now - self.said >= SAY_EVERY):
             self.said = now
             so_far = "".join(
                 f", {task} {sum(v):.0f} of {len(v)} right so far" for task, v in self.running.items()

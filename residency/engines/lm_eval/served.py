@@ -152,6 +152,9 @@ class Served(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
             else:
                 todo.append((place, key))
 
+        if todo and len(todo) < len(requests):
+            self.report(self.done, total, [], [])
+
         def one(item: tuple[int, str]) -> dict[str, Any]:
             place, key = item
             row = self.kept.add(key, ask(requests[place], key))
