@@ -153,7 +153,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
         if name not in own:
             known = taskfiles.shipped(context.project)
             if known and name not in known:
-                close = closest(name, own) or closest(name, known)
+                close = closest(name, [*own, *sorted(known)])
                 hint = f"did you mean `{close[0]}`?" if close else f"this project's are {', '.join(own)}"
                 found.add("unknown-task", f"there is no task `{name}`", where, hint=hint)
             continue
