@@ -11,7 +11,7 @@ import yaml
 
 from residency.cli.main import main
 from residency.plan.check import check
-from residency.plan.guard import with_guard
+from residency.plan.guard import unseen, with_guard
 from residency.recipe.model import Recipe
 from residency.recipe.pipeline import needs
 
@@ -87,6 +87,21 @@ def test_the_recipe_says_how(folder: Path) -> None:
     path = pipeline(folder, allow_leak=allowed, contamination={"ngram": 8, "ids": ["case"]})
     config = guarded(path)["contamination"].config
     assert (config["allow_leak"], config["ngram"], config["ids"]) == (allowed, 8, ["case"])
+
+
+def test_a_pipeline_of_which_nothing_lies_here_is_warned_of(folder: Path) -> None:
+    path = pipeline(folder)
+    checked = check(path)
+    assert checked.recipe
+    assert unseen(checked.recipe, checked.stages) == []
+    recipe = yaml.safe_load(path.read_text())
+    del recipe["stages"]["before"]
+    recipe["stages"]["after"] |= {"tasks": ["hellaswag"], "data": {}}
+    path.write_text(yaml.safe_dump(recipe))
+    checked = check(path)
+    assert checked.recipe
+    (said,) = unseen(checked.recipe, checked.stages)
+    assert "after: the task hellaswag, which brings its own questions" in said
 
 
 def test_a_stage_of_the_same_name_stays(folder: Path) -> None:
