@@ -152,6 +152,17 @@ class Engine(ABC):
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """Add what the schema cannot say: rules across keys, files that must exist."""
 
+    def gpus(self, config: Mapping[str, Any], there: int) -> int | None:
+        """GPUs that a recipe's own keys of this engine ask for; None: what its kind takes else.
+
+        Asked only where `resources.gpus` does not say.
+
+        Args:
+            config: The resolved recipe.
+            there: GPUs of this machine.
+        """
+        return None
+
     @abstractmethod
     def prepare(self, job: Job) -> Launch:
         """The files and the command. Touches nothing on disk; the same job gives the same launch."""

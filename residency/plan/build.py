@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 
 from residency import stages as kinds
 from residency.engines.base import Job
-from residency.engines.verl import tree
 from residency.errors import Missing, RecipeInvalid
 from residency.paths import PROJECT
 from residency.plan import fingerprint as fp
@@ -327,31 +326,19 @@ TAKES_ALL = TRAINS | {"index"}
 
 
 def _gpus(config: Mapping[str, Any], kind: str) -> int:
-    """GPUs that a stage asks for: what the recipe says; else all to train or encode, one for the rest."""
+    """GPUs that a stage asks for: what the recipe or its engine's block says; else all to train or encode,
+    one for the rest.
+    """
     asked = (config.get("resources") or {}).get("gpus")
     if asked is not None:
         return int(asked)
-    if (config.get("llamafactory") or {}).get("use_cpu") is True:
-        return 0  # else it would be one training process on the CPU for each GPU
-    if config.get("endpoint"):
-        return 0  # the model is on the server's
-    if config.get("hardware") == "cpu" or (kind == "index" and not config.get("encoder")):
+    if kind not in ON_GPU or config.get("endpoint"):  # its model is on the server's GPUs
         return 0
-    there = machine.gpu_count() if kind in ON_GPU else 0
-    if config.get("hardware") == "gpu":
-        there = max(1, there)  # without one the executor says that it is not there
-    if there and (named := _named_by_verl(config)) is not None:
+    there = machine.gpu_count()
+    named = kinds.get(kind).engine(config).gpus(config, there) if kind in kinds.names() else None
+    if named is not None:
         return named
     return there if kind in TAKES_ALL else min(1, there)
-
-
-def _named_by_verl(config: Mapping[str, Any]) -> int | None:
-    """GPUs that a `verl:` block asks for on one machine; it would wait for those that are not there."""
-    if not isinstance(config.get("verl"), Mapping):
-        return None
-    given = tree.values(config["verl"])
-    count, nodes = given.get("trainer.n_gpus_per_node"), given.get("trainer.nnodes")
-    return count if isinstance(count, int) and nodes in (None, 1) else None
 
 
 def _counted(gpus: int, kind: str) -> int:

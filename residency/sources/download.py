@@ -8,45 +8,24 @@ later, at the time that they name (`Retry-After`). What cannot get better by wai
 
 from __future__ import annotations
 
-import email.utils
-import random
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from residency.errors import Missing, ResidencyError, StageFailed
 from residency.files import CHUNK, read_json, write_json
+from residency.sources.patience import RETRIED, Patience, reason, retry_after
 from residency.sources.spec import loopback, redact
 
 Tell = Callable[[str], None]
 
-_RETRIED = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for what."""
-
-    connect: float = 15.0
-    """Seconds to reach the server."""
-    read: float = 60.0
-    """Seconds without a single byte."""
-    tries: int = 6
-    """Attempts in a row that bring nothing new."""
-    first_wait: float = 1.0
-    """Seconds before the second attempt; doubled for each further one."""
-    longest_wait: float = 60.0
-    longest_asked: float = 600.0
-    """The longest Retry-After that is honoured; beyond it the download gives up and says so."""
-    redirects: int = 10
-    sleep: Callable[[float], None] = field(default=time.sleep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +95,7 @@ def download(
                     "run the same command again later: what has arrived is kept; "
                     "without a network, give a mirror (--mirror FOLDER)",
                 ) from None
-            wait = error.after
-            if wait is None:
-                wait = min(patience.longest_wait, patience.first_wait * 2 ** (failures - 1))
-                # Many processes that failed together must not come back together.
-                wait *= random.uniform(0.5, 1.0)
+            wait = patience.pause(failures) if error.after is None else error.after
             tell(f"{error}; next attempt in {wait:.0f} s")
             patience.sleep(wait)
 
@@ -182,7 +157,7 @@ class _Attempt:
                     timeout=(self.patience.connect, self.patience.read),
                 )
             except self.network_errors as error:
-                raise _TryAgain(_reason(error)) from None
+                raise _TryAgain(reason(error)) from None
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location:
                 return response
@@ -208,7 +183,7 @@ class _Attempt:
                 return Downloaded(start, etag, resumed=True)
             self._forget()
             raise _TryAgain("the server's file is shorter than what was there")
-        if status in _RETRIED:
+        if status in RETRIED:
             raise _TryAgain(f"the server answered {status}", self._asked(response))
         if status not in (200, 206):
             raise _refused(self.url, status)
@@ -250,7 +225,7 @@ class _Attempt:
                 try:
                     block = next(blocks, None)
                 except self.network_errors as error:
-                    raise _TryAgain(f"{_reason(error)} at {have} bytes") from None
+                    raise _TryAgain(f"{reason(error)} at {have} bytes") from None
                 if block is None:
                     return have
                 try:
@@ -280,22 +255,13 @@ class _Attempt:
 
     def _asked(self, response: Any) -> float | None:
         """The seconds that Retry-After asks for."""
-        text = (response.headers.get("Retry-After") or "").strip()
-        if not text:
-            return None
-        if text.isdecimal():
-            seconds = float(text)
-        else:
-            try:
-                seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-            except (ValueError, TypeError):
-                return None
-        if seconds > self.patience.longest_asked:
+        seconds = retry_after(response.headers.get("Retry-After"))
+        if seconds is not None and seconds > self.patience.longest_asked:
             raise Missing(
                 f"{redact(self.url)} is busy and asks to be left alone for {seconds:.0f} s",
                 "run the same command again after that",
             )
-        return max(0.0, seconds)
+        return seconds
 
     def _room(self, total: int | None, start: int) -> None:
         """Say so before a download for which there is no room."""
@@ -332,20 +298,3 @@ def _refused(url: str, status: int) -> ResidencyError:
         f"{hints.get(status, 'the server will not give it')}; "
         "a mirror (--mirror FOLDER) works without the network",
     )
-
-
-def _reason(error: BaseException) -> str:
-    """An error of the network in a few words, without addresses that may hold secrets."""
-    name = type(error).__name__
-    known = {
-        "ConnectTimeout": "the server could not be reached in time",
-        "ReadTimeout": "the server fell silent",
-        "ReadTimeoutError": "the server fell silent",
-        "SSLError": "the server's certificate is not trusted",
-        "ProxyError": "the proxy could not be reached",
-        "ConnectionError": "the server could not be reached",
-        "ProtocolError": "the connection broke off",
-        "IncompleteRead": "the connection broke off",
-        "ChunkedEncodingError": "the connection broke off",
-    }
-    return known.get(name, f"the network failed ({name})")

@@ -14,7 +14,8 @@ from residency.errors import Missing, RecipeInvalid
 from residency.files import sha256_tree
 from residency.sources.archives import MemberMissing, extract
 from residency.sources.cache import Cache, key_of
-from residency.sources.download import Downloaded, Patience, download
+from residency.sources.download import Downloaded, download
+from residency.sources.patience import Patience
 from residency.sources.pypi import fetch_distribution
 from residency.sources.spec import Source, loopback, pypi_name, source
 

@@ -16,13 +16,14 @@ from eutils_server import NAMES, Faulty, generated
 
 from residency.errors import Missing, StageFailed
 from residency.pubmed.eutils import CAP, replies
-from residency.pubmed.eutils.client import Client, Patience, Unreachable, no_network
+from residency.pubmed.eutils.client import TRIES, Client, Unreachable, no_network
 from residency.pubmed.eutils.limiter import Limiter
 from residency.pubmed.eutils.replies import Refused, Search, Unsound
 from residency.pubmed.eutils.slices import HIGHEST_PMID, Slicer
 from residency.pubmed.eutils.standin import HEAD, TAIL, Answer, Records, serve
+from residency.sources.patience import Patience
 
-QUICK = Patience(read=0.6, whole=5, first_wait=0.01, longest_wait=0.05)
+QUICK = Patience(tries=TRIES, read=0.6, whole=5, first_wait=0.01, longest_wait=0.05)
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from eutils_server import Faulty, generated
 
-from residency.pubmed.eutils.client import Client, Patience
+from residency.pubmed.eutils.client import Client
 from residency.pubmed.eutils.fetch import fetch_all
 from residency.pubmed.eutils.standin import serve
 from residency.pubmed.eutils.store import Store
+from residency.sources.patience import Patience
 
 QUICK = Patience(read=1, whole=10, first_wait=0.01, longest_wait=0.05, tries=4)
 PROJECT = Path(__file__).resolve().parents[2]
@@ -125,7 +126,8 @@ def test_what_another_is_fetching_is_left_alone_until_it_is_gone(client: Client,
 CHILD = """
 import sys
 from pathlib import Path
-from residency.pubmed.eutils.client import Client, Patience
+from residency.pubmed.eutils.client import Client
+from residency.sources.patience import Patience
 from residency.pubmed.eutils.fetch import fetch_all
 from residency.pubmed.eutils.store import Store
 limits, patience = Path(sys.argv[1]) / "limits", Patience(first_wait=0.05)

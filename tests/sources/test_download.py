@@ -14,7 +14,7 @@ import pytest
 
 from residency.errors import Missing
 from residency.sources import Fetched, fetch
-from residency.sources.download import Patience
+from residency.sources.patience import Patience
 
 sys.path.insert(0, str(Path(__file__).parent))
 from faulty_server import Plan, serve

@@ -14,12 +14,13 @@ from residency.engines.corpus.spec import LICENCE, Query
 from residency.engines.processors.notes import Notes
 from residency.errors import StageFailed
 from residency.files import write_json
-from residency.pubmed.eutils.client import Client, Patience, no_network
+from residency.pubmed.eutils.client import TRIES, Client, no_network
 from residency.pubmed.eutils.fetch import fetch_all
 from residency.pubmed.eutils.slices import Slicer
 from residency.pubmed.eutils.store import Store
 from residency.pubmed.select import drawn
 from residency.sources import fetch
+from residency.sources.patience import Patience
 
 FAILED = "failed.json"
 _SHOWN = 10
@@ -64,7 +65,7 @@ def _client(
             cache / "eutils" / "limits",
             url=asked.url,
             email=asked.email,
-            patience=Patience(tries=asked.tries) if asked.tries else Patience(),
+            patience=Patience(tries=asked.tries or TRIES),
             per_second=asked.per_second,
             tell=notes.say,
         )

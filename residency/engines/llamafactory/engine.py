@@ -34,6 +34,10 @@ class LlamaFactory(Engine):
     name: ClassVar[str] = "llamafactory"
     distribution: ClassVar[str] = "llamafactory"
 
+    def gpus(self, config: Mapping[str, Any], there: int) -> int | None:
+        """No GPU with `use_cpu`: else it would be one training process on the CPU for each GPU."""
+        return 0 if (config.get("llamafactory") or {}).get("use_cpu") is True else None
+
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """The rules that LLaMA-Factory's schema cannot say."""
         # Not at the top: planning a checked recipe needs none of the rules.

@@ -31,6 +31,10 @@ class BooleanIndex(OwnCommand):
     unit: ClassVar[str] = "record"
     less_memory: ClassVar[str | None] = "index fewer records (`limit`), or use a machine with more memory"
 
+    def gpus(self, config: Mapping[str, Any], there: int) -> int | None:
+        """None is of use."""
+        return 0
+
     def prepare(self, job: Job) -> Launch:
         """stage.yaml, and the command that reads it."""
         config = job.config

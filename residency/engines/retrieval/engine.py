@@ -34,6 +34,10 @@ class Retrieval(OwnCommand):
         "lower encoder.batch_tokens, or choose an index.type that is smaller: sq8, ivf_pq"
     )
 
+    def gpus(self, config: Mapping[str, Any], there: int) -> int | None:
+        """Words alone need none."""
+        return None if config.get("encoder") else 0
+
     def prepare(self, job: Job) -> Launch:
         """stage.yaml, and the command that reads it."""
         config = job.config

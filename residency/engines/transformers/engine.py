@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
-from residency.engines import hf_folder, log
-from residency.engines.base import Engine, Job, Launch, Progress, Verified
+from residency.engines import hf_folder
+from residency.engines.base import Job, Launch, Verified
+from residency.engines.own import OwnCommand, compute_env
 from residency.errors import StageFailed
 from residency.files import read_json
-from residency.paths import PROJECT
 
 REPORT = "report.json"
 
 
-class Transformers(Engine):
+class Transformers(OwnCommand):
     """Runs `residency.engines.transformers.export` in the stage's folder."""
 
     name: ClassVar[str] = "transformers"
     distribution: ClassVar[str] = "transformers"
-    exits_as_launcher: ClassVar[bool] = True
+    main: ClassVar[str] = "residency.engines.transformers.export"
+    less_memory: ClassVar[str | None] = "set dtype: bfloat16, or use a machine with more memory"
 
     def prepare(self, job: Job) -> Launch:
         """stage.yaml, and the command that reads it."""
@@ -42,20 +38,10 @@ class Transformers(Engine):
         if config.get("source"):
             stage["source"] = dict(config["source"])
         stage["recipe"] = dict(config)
-        given = os.environ.get("PYTHONPATH")
-        env = {
-            "PYTHONPATH": f"{PROJECT}{os.pathsep}{given}" if given else str(PROJECT),
-            "OMP_NUM_THREADS": str(job.threads),
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "TOKENIZERS_PARALLELISM": "false",
-            "CUDA_VISIBLE_DEVICES": "",
-            "PYTHONUNBUFFERED": "1",
-        }
+        env = {**compute_env(job), "CUDA_VISIBLE_DEVICES": ""}
         if "source" in stage or Path(stage.get("model", "")).is_absolute():
             env["HF_HUB_OFFLINE"] = "1"
-        text = yaml.safe_dump(stage, sort_keys=False, allow_unicode=True)
-        argv = (sys.executable, "-m", "residency.engines.transformers.export", "stage.yaml")
-        return Launch(argv=argv, files={"stage.yaml": text}, env=env)
+        return self.launch(stage, env)
 
     def resume(self, job: Job) -> str | None:
         """An export starts from nothing; what an interrupted one left is removed."""
@@ -64,10 +50,6 @@ class Transformers(Engine):
         if not (job.outputs / "model").is_dir():
             (job.folder / REPORT).unlink(missing_ok=True)
         return None
-
-    def progress(self, job: Job) -> Progress:
-        """What it said last."""
-        return Progress(message=log.last_line(log.tail(job.folder / "log.txt", 4096))[:100] or "starting")
 
     def verify(self, job: Job) -> Verified:
         """See that the checkpoint is whole.
@@ -86,19 +68,6 @@ class Transformers(Engine):
         size = sum(tensor.size for tensor in tensors.values())
         metrics = {"parameters": size, "dtype": report.get("dtype"), "did": report.get("did")}
         return Verified({"model": folder}, metrics, tuple(report.get("warnings") or ()))
-
-    def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
-        """The error that the command printed, or the last one of a traceback."""
-        said = re.findall(r"^error: (.+)$", log_tail, re.MULTILINE)
-        if said:
-            hints = re.findall(r"^hint: (.+)$", log_tail, re.MULTILINE)
-            return said[-1], hints[-1] if hints else None
-        missing = re.search(r"No module named '([\w.]+)'", log_tail)
-        if missing:
-            return f"the Python package {missing[1]} is not installed", "make install"
-        if "MemoryError" in log_tail or "can't allocate memory" in log_tail:
-            return "the machine ran out of memory", "set dtype: bfloat16, or use a machine with more memory"
-        return log.last_error(log_tail) or log.last_line(log_tail) or "it printed nothing", None
 
 
 def resolve(value: str, recipe_folder: Path, project: Path) -> str:

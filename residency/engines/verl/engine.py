@@ -49,6 +49,22 @@ class Verl(Engine):
     distribution: ClassVar[str] = "verl"
     exits_as_launcher: ClassVar[bool] = True
 
+    def gpus(self, config: Mapping[str, Any], there: int) -> int | None:
+        """What `hardware` says, and on one machine `trainer.n_gpus_per_node`.
+
+        verl would wait for GPUs that are not there; with `hardware: gpu` the executor says so.
+        """
+        chosen = config.get("hardware")
+        if chosen == "cpu":
+            return 0
+        if chosen == "gpu":
+            there = max(1, there)
+        given = tree.values(config["verl"]) if isinstance(config.get("verl"), Mapping) else {}
+        count, nodes = given.get("trainer.n_gpus_per_node"), given.get("trainer.nnodes")
+        if there and isinstance(count, int) and nodes in (None, 1):
+            return count
+        return there if chosen == "gpu" else None
+
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """The rules that verl's schema cannot say."""
         from residency.engines.verl import rules

@@ -6,9 +6,7 @@ from the environment and is in no file, log or error: what a server says is show
 
 from __future__ import annotations
 
-import email.utils
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,35 +20,19 @@ from residency.errors import Missing, ResidencyError
 from residency.pubmed.eutils import CAP, DEFAULT_URL, replies
 from residency.pubmed.eutils.limiter import WITH_KEY, WITHOUT_KEY, Limiter
 from residency.pubmed.eutils.replies import Refused, Search, Unsound
+from residency.sources.patience import RETRIED, Patience, reason, retry_after
 from residency.sources.spec import loopback
 
 KEY_VARIABLE = "NCBI_API_KEY"
 URL_VARIABLE = "RESIDENCY_EUTILS_URL"
-_BUSY = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
+TRIES = 8
+"""Attempts at a request: one of many, none of which may be lost."""
 _LARGEST = 512 * 1024 * 1024
 _T = TypeVar("_T")
 
 
 class Unreachable(Missing):
     """A request failed as often as it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for what."""
-
-    connect: float = 15.0
-    """Seconds to reach the server."""
-    read: float = 60.0
-    """Seconds without a single byte."""
-    whole: float = 300.0
-    """Seconds for an answer in all."""
-    tries: int = 8
-    first_wait: float = 1.0
-    """Seconds before the second attempt; doubled for each further one, less up to a half by chance."""
-    longest_wait: float = 60.0
-    longest_asked: float = 600.0
-    """The longest Retry-After that is honoured; beyond it the request gives up and says so."""
 
 
 @dataclass
@@ -64,7 +46,7 @@ class Client:
     email: str = ""
     """NCBI wants to know whom to write to before it blocks an address."""
     tool: str = "residency"
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = field(default_factory=lambda: Patience(tries=TRIES))
     per_second: float | None = None
     """Requests a second; None for what NCBI allows, with a key or without."""
     tell: Callable[[str], None] = lambda text: None
@@ -172,9 +154,7 @@ class Client:
             if after is not None:
                 self.limiter.hold(after)
             if attempt < tries:
-                wait = min(patience.longest_wait, patience.first_wait * 2 ** (attempt - 1))
-                # Many that failed together must not come back together.
-                wait = wait * random.uniform(0.5, 1.0) if after is None else 0.0
+                wait = patience.pause(attempt) if after is None else 0.0
                 self.tell(f"{program}: {why}; next attempt in {max(wait, after or 0):.1f} s")
                 self.limiter.sleep(wait)
         raise Unreachable(
@@ -199,8 +179,8 @@ class Client:
                 status = response.status_code
                 after = response.headers.get("Retry-After")
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unsound(_reason(error)) from None
-        if status in _BUSY:
+            raise Unsound(reason(error)) from None
+        if status in RETRIED:
             said = replies.error_text(content)
             raise _Busy(f"the server answered {status}" + (f": {said}" if said else ""), self._asked(after))
         if status == 400:
@@ -242,22 +222,13 @@ class Client:
 
     def _asked(self, text: str | None) -> float | None:
         """The seconds that Retry-After asks for, or None."""
-        text = (text or "").strip()
-        if not text:
-            return None
-        if text.isdecimal():
-            seconds = float(text)
-        else:
-            try:
-                seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-            except (ValueError, TypeError):
-                return None
-        if seconds > self.patience.longest_asked:
+        seconds = retry_after(text)
+        if seconds is not None and seconds > self.patience.longest_asked:
             raise Unreachable(
                 f"{self.host} is busy and asks to be left alone for {seconds:.0f} s",
                 "run the same command again after that: what has arrived is kept",
             )
-        return max(0.0, seconds)
+        return seconds
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -280,19 +251,3 @@ def no_network(url: str, mirror: Path | None) -> ResidencyError | None:
         "from the network",
         "take records from files under `sources:`, or leave the mirror out (RESIDENCY_MIRROR)",
     )
-
-
-def _reason(error: BaseException) -> str:
-    """An error of the network in a few words, without addresses."""
-    known = {
-        "ConnectTimeout": "the server could not be reached in time",
-        "ReadTimeout": "the server fell silent",
-        "ReadTimeoutError": "the server fell silent",
-        "SSLError": "the server's certificate is not trusted",
-        "ProxyError": "the proxy could not be reached",
-        "ConnectionError": "the server could not be reached",
-        "ChunkedEncodingError": "the connection broke off",
-        "ProtocolError": "the connection broke off",
-        "IncompleteRead": "the connection broke off",
-    }
-    return known.get(type(error).__name__, f"the network failed ({type(error).__name__})")

@@ -48,16 +48,9 @@ class Entry:
 Test = Callable[[Entry], bool]
 
 
-@dataclass(slots=True)
-class _Step:
-    """One step of a query: a term, or a bracket."""
-
-    operator: str
-    """What joins it to what stands on its left: AND, OR, NOT."""
-    test: Test | None = None
-    """A term's; a bracket has none."""
-    closes: int | None = None
-    """Of an opening bracket: the number of its closing one."""
+_Step = tuple[str, Test | None, int]
+"""One step of a query: what joins it to what stands on its left; a term's test, or None for a bracket; of an
+opening bracket the number of its closing one, else 0."""
 
 
 def matches(query: str, entry: Entry) -> bool:
@@ -72,32 +65,32 @@ def _holds(steps: list[_Step], entry: Entry) -> bool:
     """
     value: bool | None = None
     outer: list[tuple[bool | None, str]] = []
-    at = 0
-    while at < len(steps):
-        step = steps[at]
+    at, count = 0, len(steps)
+    while at < count:
+        operator, test, closes = steps[at]
         at += 1
-        if step.test is None and step.closes is None:
+        if test is not None:
+            if value is None:
+                value = test(entry)
+            elif operator == "OR":
+                value = value or test(entry)
+            else:
+                value = value and test(entry) != (operator == "NOT")
+        elif not closes:
             inner = bool(value)
             value, operator = outer.pop()
-            value = _joined(value, operator, inner)
-        elif value is not None and value == (step.operator == "OR"):
-            # Nothing can change it: true OR …, false AND …, false NOT …
-            at = at if step.closes is None else step.closes + 1
-        elif step.test is None:
-            outer.append((value, step.operator))
-            value = None
+            if value is None:
+                value = inner
+            elif operator == "OR":
+                value = value or inner
+            else:
+                value = value and inner != (operator == "NOT")
+        elif value is not None and value == (operator == "OR"):
+            at = closes + 1  # nothing can change it: true OR …, false AND …, false NOT …
         else:
-            value = _joined(value, step.operator, step.test(entry))
+            outer.append((value, operator))
+            value = None
     return bool(value)
-
-
-def _joined(left: bool | None, operator: str, right: bool) -> bool:
-    """What a sequence is with one more term; None where that is the first."""
-    if left is None:
-        return right
-    if operator == "OR":
-        return left or right
-    return left and right != (operator == "NOT")
 
 
 @functools.lru_cache(256)
@@ -119,18 +112,23 @@ def _compiled(query: str) -> list[_Step]:
         if match["close"]:
             if not opened:
                 break
-            steps[opened.pop()].closes = len(steps)
-            steps.append(_Step("AND"))
+            _close(steps, opened)
         elif match["open"]:
             opened.append(len(steps))
-            steps.append(_Step(operator))
+            steps.append((operator, None, 0))
         else:
-            steps.append(_Step(operator, _term(match["term"])))
+            steps.append((operator, _term(match["term"]), 0))
         operator = "AND"
     while opened:
-        steps[opened.pop()].closes = len(steps)
-        steps.append(_Step("AND"))
+        _close(steps, opened)
     return steps
+
+
+def _close(steps: list[_Step], opened: list[int]) -> None:
+    """Close the bracket that was opened last."""
+    begins = opened.pop()
+    steps[begins] = (steps[begins][0], None, len(steps))
+    steps.append(("AND", None, 0))
 
 
 def _term(text: str) -> Test:

@@ -35,7 +35,7 @@ def build(
 ) -> dict[str, Any]:
     """Make the index of a corpus's rows; it takes its place when it is whole. Returns its manifest.
 
-    Needs about 12 KB of memory a record (with abstracts), so a million records need 12 GB.
+    Needs up to 9 KB of memory a record (with abstracts), so a million records need up to 9 GB.
 
     Args:
         rows: Rows of a corpus, or records of `residency.pubmed.reader`. Of a PMID that comes twice the

@@ -13,10 +13,11 @@ from typing import Any
 from residency.errors import Missing
 from residency.paths import cache_dir, mirror_dir
 from residency.pubmed.eutils import CAP, replies
-from residency.pubmed.eutils.client import Client, Patience, no_network
+from residency.pubmed.eutils.client import Client, no_network
 from residency.retrieval.boolean import dates
 from residency.retrieval.boolean.engine import Found, QueryRejected, SearchUnavailable, Sort
 from residency.retrieval.boolean.parser import parse
+from residency.sources.patience import Patience
 
 LIMITS = "eutils/limits"
 """The folder of the limit, in the download cache."""

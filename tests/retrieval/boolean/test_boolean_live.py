@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from residency.pubmed.eutils.client import Patience
 from residency.pubmed.eutils.standin import Answer, Records, StandIn, serve
 from residency.retrieval.boolean.engine import QueryRejected, SearchUnavailable, StudySearch
 from residency.retrieval.boolean.live import LiveSearch
+from residency.sources.patience import Patience
 
 QUICK = Patience(connect=1, read=1, whole=2, tries=2, first_wait=0.01, longest_wait=0.02, longest_asked=1)
 

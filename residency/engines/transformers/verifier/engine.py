@@ -7,28 +7,22 @@ A stage's folder holds `stage.yaml`, which the command reads, `training/` with t
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from residency.engines import hf_folder, log
-from residency.engines.base import Engine, Job, Launch, Progress, Verified
+from residency.engines.base import Job, Launch, Progress, Verified
 from residency.engines.llamafactory import checkpoints
-from residency.engines.transformers.engine import ENGINE as EXPORTER
+from residency.engines.own import OwnCommand, compute_env
 from residency.engines.transformers.engine import resolve
 from residency.engines.transformers.verifier import rows
 from residency.errors import StageFailed
 from residency.files import jsonl_rows, read_json, write_text
-from residency.paths import PROJECT
 from residency.rewards import datasets
 from residency.verifier import checkpoint, text
 
-MAIN = "residency.engines.transformers.verifier.train"
 TRAINING = "training"
 LOG = "log.jsonl"
 REPORT = "report.json"
@@ -39,12 +33,13 @@ HOLDOUT = 0.1
 THRESHOLD = 0.4
 
 
-class VerifierTraining(Engine):
+class VerifierTraining(OwnCommand):
     """Runs `residency.engines.transformers.verifier.train` in the stage's folder."""
 
     name: ClassVar[str] = "transformers"
     distribution: ClassVar[str] = "transformers"
-    exits_as_launcher: ClassVar[bool] = True
+    main: ClassVar[str] = "residency.engines.transformers.verifier.train"
+    less_memory: ClassVar[str | None] = "lower training.per_device_train_batch_size or max_length"
 
     def prepare(self, job: Job) -> Launch:
         """stage.yaml, and the command that reads it.
@@ -71,19 +66,10 @@ class VerifierTraining(Engine):
             "threads": job.threads,
             "training": dict(config.get("training") or {}),
         }
-        given_path = os.environ.get("PYTHONPATH")
-        env = {
-            "PYTHONPATH": f"{PROJECT}{os.pathsep}{given_path}" if given_path else str(PROJECT),
-            "OMP_NUM_THREADS": str(job.threads),
-            "TOKENIZERS_PARALLELISM": "false",
-            "PYTHONUNBUFFERED": "1",
-        }
-        if job.gpus == 0:
-            env |= {"OMP_WAIT_POLICY": "PASSIVE", "CUDA_VISIBLE_DEVICES": ""}
+        env = compute_env(job)
         if Path(stage["model"]).is_absolute():
             env["HF_HUB_OFFLINE"] = "1"
-        written = yaml.safe_dump(stage, sort_keys=False, allow_unicode=True, width=100)
-        return Launch(argv=(sys.executable, "-m", MAIN, "stage.yaml"), files={"stage.yaml": written}, env=env)
+        return self.launch(stage, env)
 
     def resume(self, job: Job) -> str | None:
         """Leave the whole checkpoints alone in the training folder, and the log up to the last of them."""
@@ -158,15 +144,6 @@ class VerifierTraining(Engine):
         return Verified(
             {"model": folder, "predictions": predictions}, figures, tuple(report.get("warnings") or ())
         )
-
-    def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
-        """The error that the command printed, or the last one of a traceback."""
-        if "OutOfMemoryError" in log_tail:
-            return "the GPU ran out of memory", "lower training.per_device_train_batch_size or max_length"
-        said, hint = EXPORTER.explain_failure(job, log_tail)
-        if said == "the machine ran out of memory":
-            hint = "lower training.per_device_train_batch_size or max_length"
-        return said, hint
 
 
 def _files(job: Job, key: str) -> list[str]:
