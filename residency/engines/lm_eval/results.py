@@ -219,14 +219,23 @@ def details(found: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> di
 
     Args:
         found: The task's samples.
-        counts: `too_long`, and over an endpoint `refused` and `empty`.
+        counts: `too_long`, and over an endpoint `refused`: those of them that were not answered.
     """
     pairs = [s["macro_f1"] for s in found if isinstance(s.get("macro_f1"), tuple)]
+    refused = counts.get("refused", 0)
+    empty = {s["doc_id"] for s in found if any(_is_empty(answer) for answer in s["resps"][0])}
     return {
         "n": len({s["doc_id"] for s in found}),
-        **counts,
+        "too_long": counts.get("too_long", 0),
+        "refused": refused,
+        "empty": max(0, len(empty) - refused),
         "answers": stats.confusion(pairs) if pairs else None,
     }
+
+
+def _is_empty(answer: Any) -> bool:
+    """Whether an answer is a text with nothing in it."""
+    return isinstance(answer, str) and not answer.strip()
 
 
 def warnings(task: str, about: Mapping[str, Any]) -> list[str]:
