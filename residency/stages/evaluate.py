@@ -33,6 +33,9 @@ SCORING = (
 )
 """What every score depends on beside the task's own functions."""
 
+PROMPTING = ("residency.endpoint.prompt.Tokenizer",)
+"""What the prompts depend on that are sent to a server."""
+
 _WRONG = {
     "module": "names no module",
     "name": "is not there",
@@ -67,7 +70,7 @@ class Evaluate(StageKind):
         named = [config.get("model"), config.get("adapter"), *places.data_files(config).values()]
         given = [str(value) for value in named if value and not places.is_token(value)]
         found = [path for value in given if (path := places.find(value, starts))]
-        functions = set(SCORING)
+        functions = {*SCORING, *(PROMPTING if config.get("endpoint") else ())}
         for name in places.task_names(config):
             try:
                 task = taskfiles.find(project, name)

@@ -157,7 +157,7 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
     if found is not None and rank == 0:
         counts = {"too_long": too_long}
         if keeper is None:
-            counts |= {"refused": lm.refused, "empty": lm.empty}
+            counts |= {"refused": lm.refused}
         write(
             stage,
             folder,
@@ -298,7 +298,7 @@ def write(
         folder: The stage's folder.
         tasks: Name → lm-eval's task.
         found: What lm-eval returned.
-        counts: `too_long`, `refused`, `empty`: (task, number) of each such question.
+        counts: `too_long`, `refused`: (task, number) of each such question.
         asked: The messages of the prompts.
         engine: What answered.
         limit: The limit or the picked samples, if there was one.

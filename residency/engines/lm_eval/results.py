@@ -280,13 +280,17 @@ def details(
 
     Args:
         found: The task's samples.
-        counts: `too_long`, and over an endpoint `refused` and `empty`.
+        counts: `too_long`, and over an endpoint `refused`: those of them that were not answered.
         limited: Whether a limit cut the set.
     """
     pairs = [s["macro_f1"] for s in found if isinstance(s.get("macro_f1"), tuple)]
+    refused = counts.get("refused", 0)
+    empty = {s["doc_id"] for s in found if any(_is_empty(answer) for answer in s["resps"][0])}
     return {
         "n": len({s["doc_id"] for s in found}),
-        **counts,
+        "too_long": counts.get("too_long", 0),
+        "refused": refused,
+        "empty": max(0, len(empty) - refused),
         "answers": stats.confusion(pairs) if pairs else None,
         **({"by": by} if (by := _by(found, limited)) else {}),
     }
@@ -306,6 +310,11 @@ def _by(found: Sequence[Mapping[str, Any]], limited: bool) -> dict[str, Any]:
         }
         for value, mine in sorted(groups.items())
     }
+
+
+def _is_empty(answer: Any) -> bool:
+    """Whether an answer is a text with nothing in it."""
+    return isinstance(answer, str) and not answer.strip()
 
 
 def warnings(task: str, about: Mapping[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ Report = Callable[[int, int, Sequence[Request], Sequence[Any]], None]
 
 
 class Served(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
-    """See the module. `too_long`, `refused` and `empty` hold (task, number of the question)."""
+    """See the module. `too_long` and `refused` hold (task, number of the question)."""
 
     def __init__(
         self,
@@ -71,7 +71,6 @@ class Served(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         self.too_long: set[tuple[str, int]] = set()
         """Questions longer than the model's context: cut, or (then in `refused` too) not answered."""
         self.refused: set[tuple[str, int]] = set()
-        self.empty: set[tuple[str, int]] = set()
         self.tokens = 0
         """Tokens of all answers, as far as the server counted them."""
         self._lock = threading.Lock()
@@ -172,7 +171,7 @@ class Served(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
     def _take(self, request: Request, row: Mapping[str, Any], total: int) -> Any:
         """Count an answer, kept or new; gives it as lm-eval wants it."""
         question = (str(request.task_name), int(request.doc_id or 0))
-        for flag, found in (("too_long", self.too_long), ("refused", self.refused), ("empty", self.empty)):
+        for flag, found in (("too_long", self.too_long), ("refused", self.refused)):
             if row.get(flag):
                 found.add(question)
         self.tokens += int(row.get("tokens") or 0)
@@ -213,7 +212,7 @@ class Served(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
             return {"answer": "", "too_long": True, "refused": True}
         text = postprocess_generated_text(reply.text, until, None)
         row: dict[str, Any] = {"answer": text, "finish": reply.finish_reason, "tokens": reply.tokens}
-        return row | ({"too_long": True} if long else {}) | ({} if reply.text.strip() else {"empty": True})
+        return row | ({"too_long": True} if long else {})
 
     def _room(self, most: int) -> int | None:
         """Tokens that a prompt may have beside an answer of `most`; None where nobody says."""

@@ -160,6 +160,8 @@ def test_details() -> None:
     assert results.details(FOUND, {"too_long": 2}) == {
         "n": 4,
         "too_long": 2,
+        "refused": 0,
+        "empty": 0,
         "answers": {"no": {"no": 1, "unreadable": 1, "yes": 1}, "yes": {"yes": 1}},
     }
     assert results.details([choice(0, 1, [-3.0, -1.0])], {"too_long": 0})["answers"] is None
