@@ -63,7 +63,8 @@ def _more(sample: Mapping[str, Any]) -> dict[str, Any]:
     if first := getattr(given[0], "first", None):
         found["reasoning"], found["then"] = first, sample["doc"]["then"]
     if "readings" in sample and len(sample["readings"]) > 1:
-        found["share"] = float(sample["accuracy"])
+        if "accuracy" in sample:
+            found["share"] = float(sample["accuracy"])
         found["outputs"] = [str(one) for one in given]
         found["all_extracted"] = [one[0] for one in sample["readings"]]
         found["all_extracted_lenient"] = [one[1] for one in sample["readings"]]

@@ -43,3 +43,12 @@ def test_one_answer_each_has_no_more_figures() -> None:
     assert results.several("t", [sample(["a"])], limited=False) == []
     assert results.several("t", [{"doc": {}, "f1": 1.0}], limited=False) == []
     assert results.several("t", [], limited=False) == []
+
+
+def test_a_task_without_accuracy_shows_its_answers() -> None:
+    made = sample(["a; b", None])
+    made |= {"doc_id": 0, "arguments": [("Which?", {})], "target": "x", "f1": 0.5}
+    del made["accuracy"]
+    (row,) = results.samples("t", [made])
+    assert (row["correct"], row["extracted"], row["all_extracted"]) == (None, None, ["a; b", None])
+    assert "share" not in row
