@@ -214,10 +214,10 @@ def _doc(
 
 
 @cache
-def reading(path: str) -> Reading:
+def named(path: str) -> Callable[..., Any]:
     """The function at a dotted path."""
     module, _, name = path.rpartition(".")
-    found: Reading = getattr(importlib.import_module(module), name)
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
 
 
@@ -230,7 +230,8 @@ def readings(doc: Mapping[str, Any], text: str) -> tuple[str | None, str | None]
     row = {**doc, "options": dict(zip(doc["labels"], doc.get("texts") or (), strict=False))}
 
     def by(path: str | None) -> str | None:
-        said = reading(path)(text, row) if path else None
+        reading: Reading | None = named(path) if path else None
+        said = reading(text, row) if reading else None
         return said if said in doc["labels"] else None
 
     strict = (
