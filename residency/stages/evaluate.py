@@ -25,7 +25,6 @@ SCORING = (
     "residency.engines.lm_eval.answers.extract",
     "residency.engines.lm_eval.asking.asked",
     "residency.engines.lm_eval.results.scores",
-    "residency.benchmark.samples.figures",
     "residency.evaluation.prompts.render",
     "residency.stats.wilson",
 )

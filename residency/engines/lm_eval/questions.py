@@ -214,10 +214,10 @@ def _doc(
 
 
 @cache
-def named(path: str) -> Callable[..., Any]:
+def reading(path: str) -> Reading:
     """The function at a dotted path."""
     module, _, name = path.rpartition(".")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    found: Reading = getattr(importlib.import_module(module), name)
     return found
 
 
@@ -230,8 +230,7 @@ def readings(doc: Mapping[str, Any], text: str) -> tuple[str | None, str | None]
     row = {**doc, "options": dict(zip(doc["labels"], doc.get("texts") or (), strict=False))}
 
     def by(path: str | None) -> str | None:
-        reading: Reading | None = named(path) if path else None
-        said = reading(text, row) if reading else None
+        said = reading(path)(text, row) if path else None
         return said if said in doc["labels"] else None
 
     strict = (

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from residency import stats
-from residency.engines.lm_eval import questions
 
 LEVEL = 0.95
 
@@ -16,10 +15,6 @@ RIGHT = ("accuracy", "acc", "exact_match", "em", "pass@1")
 
 SLOW = {"bleu", "chrf", "ter"}
 """Metrics of a whole corpus that take seconds each: resampled 100 times, as lm-eval does."""
-
-SEVERAL = "residency.benchmark.samples.figures"
-"""What scores several answers to each question. By its name, as task files name their functions: benchmarks
-stand above engines."""
 
 NO_FIGURES = {"unreadable", "unreadable_lenient", "readings"}
 """What a sample says beside its metrics: whether it could be read, and what was read."""
@@ -197,16 +192,19 @@ def sampled(
     several = [s for s in found if len(s.get("readings") or ()) > 1]
     if not several:
         return []
-    figures = questions.named(SEVERAL)
+    from residency.benchmark import samples as drawn
+
     n = min(len(s["readings"]) for s in several)
     ks = sorted({n, *(2**power for power in range(n.bit_length()) if 2**power <= n)})
     rows = []
     for place, name in enumerate(("", "_lenient")):
         if name and "accuracy_lenient" not in several[0]:
             continue
-        asked = [(s["doc"]["answer"], [reading[place] for reading in s["readings"]]) for s in several]
-        unread = sum(one is None for question in asked for one in question[1])
-        for figure in figures(asked, ks, seed=seed):
+        asked = [
+            drawn.Sampled(s["doc"]["answer"], [reading[place] for reading in s["readings"]]) for s in several
+        ]
+        unread = sum(one is None for question in asked for one in question.said)
+        for figure in drawn.figures(asked, ks, seed=seed):
             if figure.name == "unreadable" or figure.value is None:
                 continue  # which the accuracies say
             rows.append(
