@@ -29,6 +29,7 @@ MODULES = (
     "benchmarks.rewards",
     "benchmarks.rlvr",
     "benchmarks.rlvr_start",
+    "benchmarks.serving",
 )
 
 Measure = Callable[[], Iterable[Result]]

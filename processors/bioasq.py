@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from residency.benchmark.bioasq.read import Question, load
+from residency.benchmark.bioasq.read import Question, Snippet, load
 from residency.benchmark.ranking import pmid
 from residency.processing import Allowed, Report, Row, gives, reads_files
 
@@ -34,6 +34,7 @@ def read(
     types: Sequence[Type] = ("yesno", "factoid", "list"),
     snippets: bool = True,
     most_snippets: Annotated[int, Allowed(minimum=1)] = 10,
+    names: bool = True,
     report: Report | None = None,
 ) -> Iterator[Row]:
     """Questions with exact answers.
@@ -43,6 +44,7 @@ def read(
         types: Which questions; those of type `summary` have no exact answer.
         snippets: Open book: with the snippets that experts chose. Without, closed book.
         most_snippets: The most snippets of a question, the first of the file.
+        names: The PMID stands before each snippet, so that an answer can cite it.
         report: What was read, kept and dropped.
 
     Yields:
@@ -69,9 +71,7 @@ def read(
             else:
                 seen.add(question.id)
                 report.kept += 1
-                yield _row(
-                    question, gold, [one.text for one in question.snippets][: most_snippets * snippets]
-                )
+                yield _row(question, gold, question.snippets[: most_snippets * snippets], names)
 
 
 def _gold(question: Question) -> str | list[list[str]] | None:
@@ -81,18 +81,28 @@ def _gold(question: Question) -> str | list[list[str]] | None:
     return [list(one) for one in question.answers or ()]
 
 
-def _row(question: Question, gold: str | list[list[str]], passages: list[str]) -> Row:
+def _pmid(address: str) -> int | None:
+    """The PMID of a document's address."""
+    return pmid(address.rstrip("/").rpartition("/")[2])
+
+
+def _passage(snippet: Snippet, names: bool) -> str:
+    found, text = _pmid(snippet.document), " ".join(snippet.text.split())
+    return f"PMID {found}: {text}" if names and text and found is not None else text
+
+
+def _row(question: Question, gold: str | list[list[str]], snippets: Sequence[Snippet], names: bool) -> Row:
     right = (
         [gold]
         if isinstance(gold, str)
         else [one[0] for one in gold[: 1 if question.type == "factoid" else None]]
     )
-    found = [pmid(address.rstrip("/").rpartition("/")[2]) for address in question.documents]
+    found = [_pmid(address) for address in question.documents]
     return {
         "id": question.id,
         "system": SYSTEM,
         "instruction": f"{question.body.strip()} {FORMATS[str(question.type)]}",
-        "input": "\n".join(" ".join(text.split()) for text in passages if text.strip()),
+        "input": "\n".join(filter(None, (_passage(one, names) for one in snippets))),
         "output": "<answer>" + "\n".join(right) + "</answer>",
         "question_type": str(question.type),
         "gold": gold,

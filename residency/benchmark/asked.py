@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.lm_eval.questions import BadRow, identity, read
+from residency.evaluation import prompts
 
+COLUMNS = ("instruction", "gold")
+"""The columns that every row must have."""
 Score = dict[str, Any]
 One = Callable[[Mapping[str, Any], str], Score]
-"""(question, answer) → metric → value: a number, or a tuple that the task's aggregation takes."""
+"""(question, answer) → metric → value: a number, or a tuple that the task's aggregation takes; and
+`readings`: what was read, strictly and leniently, as text or None."""
 
 
 def rows(
@@ -61,27 +65,58 @@ def load(path: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     seen: set[str] = set()
     for number, row in read(path):
-        if not isinstance(row, dict) or not str(row.get("instruction") or "").strip() or "gold" not in row:
-            raise BadRow(f"{path}: row {number}: it is no question with `instruction` and `gold`")
-        name = identity(row, number)
-        name = f"{name}#{number}" if name in seen else name
-        seen.add(name)
-        parts = [str(row["instruction"]), str(row.get("input") or "")]
-        system, asked = str(row.get("system") or ""), "\n".join(part for part in parts if part.strip())
-        messages = [{"role": "system", "content": system}] if system else []
-        gold = json.dumps(row["gold"], ensure_ascii=False)
-        found.append(
-            {
-                "id": name,
-                "system": system,
-                "question": asked,
-                "answer": gold,
-                "messages": [*messages, {"role": "user", "content": asked}],
-            }
-        )
+        try:
+            one = item(row, number)
+        except BadRow as error:
+            raise BadRow(f"{path}: row {number}: {error}") from None
+        if one["id"] in seen:
+            one["id"] = f"{one['id']}#{number}"
+        seen.add(one["id"])
+        found.append(one)
     if not found:
         raise BadRow(f"{path}: there are no rows in it")
     return found
+
+
+def item(row: Any, number: int) -> dict[str, Any]:
+    """One row as the task sees it: `id`, `messages`, `answer` (the gold one as JSON), `label` (as text).
+
+    Raises:
+        BadRow: It has no instruction, or no gold answer.
+    """
+    if not isinstance(row, dict):
+        raise BadRow("it is not a mapping")
+    missing = [key for key in COLUMNS if row.get(key) is None or row[key] in ("", [])]
+    if missing:
+        raise BadRow(f"it lacks {' and '.join(missing)}")
+    parts = [str(row["instruction"]), str(row.get("input") or "")]
+    system, asked = str(row.get("system") or ""), "\n".join(part for part in parts if part.strip())
+    messages = [{"role": "system", "content": system}] if system else []
+    return {
+        "id": identity(row, number),
+        "system": system,
+        "question": asked,
+        "answer": json.dumps(row["gold"], ensure_ascii=False),
+        "label": _label(row["gold"]),
+        "messages": [*messages, {"role": "user", "content": asked}],
+    }
+
+
+def _label(gold: Any) -> str:
+    """The one right answer where it is a label, so that several answers can vote; else ""."""
+    if isinstance(gold, str):
+        return gold
+    return str(gold.get("outcome") or gold.get("answer") or "") if isinstance(gold, dict) else ""
+
+
+def look(row: Any, number: int) -> tuple[str, str]:
+    """A row's id and all that is asked, for a check.
+
+    Raises:
+        BadRow: As `item`.
+    """
+    found = item(row, number)
+    return found["id"], prompts.text(found["messages"])
 
 
 def gold(doc: Mapping[str, Any]) -> Any:
@@ -103,13 +138,13 @@ def scored(one: One, doc: Mapping[str, Any], results: Sequence[str | Sequence[st
     """
     given = results[0]
     found = [one(doc, text) for text in ([given] if isinstance(given, str) else given)]
-    if len(found) == 1:
-        return found[0]
+    readings = [list(each.pop("readings")) for each in found]
     names = dict.fromkeys(name for each in found for name in each)
-    return {name: _mean([each[name] for each in found if name in each]) for name in names}
+    means = {name: _mean([each[name] for each in found if name in each]) for name in names}
+    return {**means, "readings": readings}
 
 
 def _mean(values: Sequence[Any]) -> Any:
-    if any(isinstance(value, tuple) for value in values):
+    if len(values) == 1 or any(isinstance(value, tuple) for value in values):
         return values[0]
     return sum(values) / len(values)

@@ -16,7 +16,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("residency.cli.run", "run a recipe (the verb may be left out)"),
     "check": ("residency.cli.check", "report every mistake in recipes, at once"),
     "plan": ("residency.cli.plan", "show what would run, what is reused, and why"),
-    "serve": ("residency.cli.serve", "start a server and keep it until Ctrl-C"),
+    "serve": ("residency.cli.serve", "start a server, of a model or a recipe, and keep it until Ctrl-C"),
+    "chat": ("residency.cli.chat", "talk to a model, or to a server"),
     "ask": ("residency.cli.ask", "ask an index, or a retrieval server, a question"),
     "runs": ("residency.cli.runs", "list the runs"),
     "show": ("residency.cli.show", "show one run"),
@@ -27,6 +28,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "rewards": ("residency.cli.rewards", "check a recipe's rewards on right and on corrupted answers"),
     "corpus": ("residency.cli.corpus", "look into a corpus of PubMed records, or write its passages"),
     "pubmed": ("residency.cli.pubmed", "search a corpus in PubMed's language, or index it for that"),
+    "setup": ("residency.cli.setup", "make an engine's own environment"),
+    "doctor": ("residency.cli.doctor", "say what each engine's environment has, and what is wrong"),
     "import": ("residency.cli.import_", "turn an engine's own file into a recipe"),
     "schema": ("residency.cli.schema", "write the JSON Schemas anew, or check that they are current"),
 }

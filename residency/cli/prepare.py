@@ -12,7 +12,7 @@ from residency.errors import EXIT_RECIPE
 from residency.paths import cache_dir, runs_dir
 from residency.plan.build import Selection, build
 from residency.plan.check import check
-from residency.plan.guard import with_guard
+from residency.plan.guard import unseen, with_guard
 from residency.plan.hashing import FileHashes
 from residency.plan.model import Plan
 
@@ -43,7 +43,7 @@ def prepare(arguments: argparse.Namespace) -> Plan | int:
         print(render(checked.found, color=sys.stderr.isatty()), file=sys.stderr)
     if checked.recipe is None or not checked.found.ok:
         return EXIT_RECIPE
-    return build(
+    plan = build(
         checked.recipe,
         with_guard(checked.recipe, checked.stages),
         store=Store(runs_dir()),
@@ -54,3 +54,5 @@ def prepare(arguments: argparse.Namespace) -> Plan | int:
         overrides=arguments.overrides,
         trust=arguments.trust,
     )
+    plan.warnings += unseen(checked.recipe, checked.stages)
+    return plan

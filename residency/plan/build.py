@@ -333,6 +333,8 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
         return int(asked)
     if (config.get("llamafactory") or {}).get("use_cpu") is True:
         return 0  # else it would be one training process on the CPU for each GPU
+    if config.get("endpoint"):
+        return 0  # the model is on the server's
     if config.get("hardware") == "cpu" or (kind == "index" and not config.get("encoder")):
         return 0
     there = machine.gpu_count() if kind in ON_GPU else 0

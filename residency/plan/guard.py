@@ -67,6 +67,25 @@ def with_guard(recipe: Recipe, stages: Mapping[str, Recipe], project: Path = PRO
     return made
 
 
+def unseen(recipe: Recipe, stages: Mapping[str, Recipe], project: Path = PROJECT) -> list[str]:
+    """A warning for a pipeline that trains and evaluates where nothing of either can be compared.
+
+    Args:
+        recipe: What is run.
+        stages: Its stages as the check gave them, without comparisons.
+        project: The folder of dataset_info.json.
+    """
+    if recipe.kind != PIPELINE or len(with_guard(recipe, stages, project)) > len(stages):
+        return []
+    rows = {n: kinds.get(s.kind).rows(s.config, s.folder, project) for n, s in stages.items()}
+    trains = any(found.training or _trains(stages[name], found) for name, found in rows.items())
+    asks = any(found.evaluation or stages[name].kind == "evaluate" for name, found in rows.items())
+    away = [f"{name}: {text}" for name, found in rows.items() for text in found.elsewhere]
+    if not (trains and asks and away):
+        return []
+    return [f"no leak of test questions into the training data can be looked for ({'; '.join(away)})"]
+
+
 def _trains(stage: Recipe, rows: Rows) -> bool:
     return bool(rows.elsewhere) and stage.kind != "evaluate"
 

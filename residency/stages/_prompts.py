@@ -180,11 +180,13 @@ def _check_others(
             _where(recipe),
             hint="put it into a stage of its own",
         )
-    for key in ("prompt", "samples"):
-        if others and not ours and recipe.config.get(key) is not None:
+    several = [name for name, task in tasks.items() if task.questions or task.asked]
+    for key, mine in (("prompt", ours), ("samples", several)):
+        rest = [name for name in others if name not in mine]
+        if rest and not mine and recipe.config.get(key) is not None:
             found.add(
                 "bad-prompt",
-                f"`{key}:` is for this project's tasks, and {', '.join(others)} asks in its own way",
+                f"`{key}:` is for this project's tasks, and {', '.join(rest)} asks in its own way",
                 key_span(recipe.tree, (key,)) or recipe.tree,
                 hint="leave it out; lm-eval's own keys go under `lm_eval:`",
             )

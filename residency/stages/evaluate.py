@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.benchmark import asked as gold_answers
+from residency.endpoint import check as endpoint_check
+from residency.endpoint import settings as endpoint_settings
 from residency.engines.base import CheckContext, Engine
-from residency.engines.lm_eval import places, prompting, questions, taskfiles
-from residency.engines.lm_eval.engine import ENGINE
+from residency.engines.lm_eval import places, prompting, questions, served_stage, taskfiles
+from residency.engines.lm_eval.engine import ENGINE, SERVED
 from residency.evaluation import prompts, styles
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import probe
@@ -48,8 +51,8 @@ class Evaluate(StageKind):
     name = "evaluate"
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
-        """lm-eval."""
-        return ENGINE
+        """lm-eval, in process or asking a server."""
+        return SERVED if config.get("endpoint") else ENGINE
 
     def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
         """`results`: scores; `samples`: what was asked and answered, row by row."""
@@ -79,15 +82,21 @@ class Evaluate(StageKind):
         return Inputs(
             files=tuple(dict.fromkeys(found)),
             functions=tuple(sorted(functions)),
-            ignore=("lm_eval.verbosity", "lm_eval.write_out"),
+            ignore=(
+                "lm_eval.verbosity",
+                "lm_eval.write_out",
+                *(f"endpoint.{key}" for key in endpoint_settings.HOW_FAST),
+            ),
         )
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """Tasks that exist, a readable data file for each that needs one, a model, a limit."""
         starts = places.roots(recipe.folder, context.project)
+        endpoint_check.check(recipe, found)
         for key in ("model", "adapter"):
             _check_model(recipe, key, starts, found)
         tasks = _check_tasks(recipe, context, found)
+        _check_likelihoods(recipe, tasks, found)
         asked = _prompts.check(recipe, tasks, context, starts, found)
         _check_data(recipe, tasks, asked, starts, found)
         _check_limit(recipe, found)
@@ -179,6 +188,24 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
     return tasks
 
 
+def _check_likelihoods(recipe: Recipe, tasks: Mapping[str, taskfiles.TaskFile], found: Diagnostics) -> None:
+    """A task that weighs its choices needs /completions."""
+    over = endpoint_settings.endpoint(recipe.config)
+    if over is None or places.is_token(over.api):
+        return
+    if served_stage.by_tokens(over, str(recipe.config.get("model") or "") or None):
+        return
+    for name, task in tasks.items():
+        if task.config.get("output_type") not in (None, "generate_until"):
+            found.add(
+                "conflicting-keys",
+                f"the task {name} weighs its choices by their likelihood, which no chat interface gives",
+                _item(recipe, "tasks", name),
+                hint="name the served checkpoint under `model:` and leave `api` out, "
+                "or choose a task that is answered by generation",
+            )
+
+
 def _item(recipe: Recipe, key: str, value: str) -> Node | Span:
     """Where `value` stands in the list under `key`."""
     node = recipe.tree.get(key)
@@ -198,7 +225,7 @@ def _check_data(
     names = places.task_names(recipe.config)
     own = taskfiles.own(starts[1])
     for name, task in tasks.items():
-        if name not in data and task.local and task.questions:
+        if name not in data and task.local and (task.questions or task.asked):
             found.add(
                 "missing-task-data",
                 f"the task {name} needs a data file",
@@ -229,12 +256,12 @@ def _check_data(
             path = places.find(given, starts)
             if path is None or not path.is_file():
                 found.add("missing-file", f"there is no file {places.place(given, starts)}", node)
-            elif tasks[name].questions:
-                _check_rows(path, tasks[name].labels, asked.get(name), node, found)
+            elif tasks[name].questions or tasks[name].asked:
+                _check_rows(path, tasks[name], asked.get(name), node, found)
 
 
 def _check_rows(
-    path: Path, labels: tuple[str, ...], style: styles.Style | None, node: Node, found: Diagnostics
+    path: Path, task: taskfiles.TaskFile, style: styles.Style | None, node: Node, found: Diagnostics
 ) -> None:
     """Look at the rows: the first that are wrong, how many ask what another asked already."""
     bad: list[str] = []
@@ -245,14 +272,12 @@ def _check_rows(
         for number, row in questions.read(path):
             rows += 1
             try:
-                item = questions.item(row, labels, number)
-                made = prompts.render(item, style or styles.Style())
+                name, text = _asked(row, task, style, number)
             except questions.BadRow as error:
                 bad.append(f"row {number}: {error}")
                 continue
-            text = prompts.text(made.messages)
             twice += asked.setdefault(text, number) != number
-            same_id += ids.setdefault(item["id"], number) != number
+            same_id += ids.setdefault(name, number) != number
             looked += len(text)
             if looked > LOOK_BYTES:
                 break
@@ -260,7 +285,7 @@ def _check_rows(
         bad.append(str(error))
     if bad:
         more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
-        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint=_columns(labels))
+        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint=_columns(task))
     elif not rows:
         found.add("bad-data-row", f"{path} holds no rows", node)
     if twice:
@@ -280,8 +305,18 @@ def _check_rows(
         )
 
 
-def _columns(labels: tuple[str, ...]) -> str:
-    return "columns: instruction, output" if labels else "columns: id, question, options, label"
+def _asked(row: Any, task: taskfiles.TaskFile, style: styles.Style | None, number: int) -> tuple[str, str]:
+    """A row's id, and all that is asked."""
+    if task.asked:
+        return gold_answers.look(row, number)
+    item = questions.item(row, task.labels, number)
+    return item["id"], prompts.text(prompts.render(item, style or styles.Style()).messages)
+
+
+def _columns(task: taskfiles.TaskFile) -> str:
+    if task.asked:
+        return "columns: " + ", ".join(gold_answers.COLUMNS)
+    return "columns: instruction, output" if task.labels else "columns: id, question, options, label"
 
 
 def _check_limit(recipe: Recipe, found: Diagnostics) -> None:

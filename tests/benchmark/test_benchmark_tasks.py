@@ -76,7 +76,7 @@ def test_a_right_answer_has_full_marks_and_every_metric_is_listed(
     for doc, row in zip(asked.load(write(tmp_path / "rows.jsonl", iter(made))), made, strict=True):
         got.append(score(doc, [row["output"]]))
         for text in ("", "yes", row["output"] * 2, "<answer>", '{"query": "(("}'):
-            assert score(doc, [text]).keys() <= listed.keys()
+            assert score(doc, [text]).keys() <= {*listed, "readings"}
     assert got
     for metric, about in listed.items():
         values = [one[metric] for one in got if metric in one]
@@ -92,8 +92,9 @@ def test_a_right_answer_has_full_marks_and_every_metric_is_listed(
 def test_open_and_closed_book() -> None:
     files = [{"path": str(EXAMPLES / "example_bioasq.json")}]
     opened, closed = (next(bioasq.read(iter(files), snippets=shown)) for shown in (True, False))
-    assert opened["input"] == "Insulin is a hormone made by the beta cells of the pancreas."
+    assert opened["input"] == "PMID 1: Insulin is a hormone made by the beta cells of the pancreas."
     assert closed["input"] == ""
+    assert next(bioasq.read(iter(files), names=False))["input"].startswith("Insulin is")
     assert opened["pmids"] == [1, 2]
     assert opened["output"] == "<answer>yes</answer>"
 
@@ -112,7 +113,7 @@ def test_the_golden_batch_as_rows(reference_dir: Path) -> None:
 
 
 def test_rows_that_are_no_questions(tmp_path: Path) -> None:
-    for text, said in (("", "no rows"), ('{"instruction": "x"}', "row 1"), ("3", "row 1")):
+    for text, said in (("", "no rows"), ('{"instruction": "x"}', "row 1: it lacks gold"), ("3", "row 1")):
         (tmp_path / "rows.jsonl").write_text(text)
         with pytest.raises(BadRow, match=said):
             asked.load(tmp_path / "rows.jsonl")
@@ -168,3 +169,29 @@ def test_a_tiny_model_answers_all_of_them(tmp_path: Path, index: Path) -> None:
     scores = {(row["task"], row["metric"]): row for row in read_json(job.outputs / "results.json")["scores"]}
     assert scores["trialpanorama_search", "unavailable"]["value"] == 0.0
     assert scores["bioasq_list", "f1"]["unreadable"] == 2
+
+
+def checked(folder: Path, data: str) -> list[tuple[str, str]]:
+    from residency.plan.check import check
+
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(f"kind: evaluate\nname: x\nmodel: owner/name\ntasks: [bioasq_yesno]\n{data}")
+    return [(one.code, f"{one.message} {one.hint or ''}") for one in check(recipe).found]
+
+
+def test_a_check_looks_at_the_rows(tmp_path: Path) -> None:
+    ((code, said),) = checked(tmp_path, "")
+    assert code == "missing-task-data"
+    assert "data: {bioasq_yesno: PATH}" in said
+    row = {"id": "a", "instruction": "x", "gold": "yes"}
+    write(tmp_path / "rows.jsonl", iter([row, {"id": "b", "instruction": "y"}, {**row, "id": "c"}]))
+    found = dict(checked(tmp_path, "data: {bioasq_yesno: rows.jsonl}\n"))
+    assert "row 2: it lacks gold columns: instruction, gold" in found["bad-data-row"]
+    assert "1 of 3 questions are asked more than once" in found["duplicate-questions"]
+    write(tmp_path / "rows.jsonl", iter([row]))
+    assert checked(tmp_path, "data: {bioasq_yesno: rows.jsonl}\n") == []
+    warm = "lm_eval: {gen_kwargs: {do_sample: true, temperature: 0.7}}"
+    sampled = f"data: {{bioasq_yesno: rows.jsonl}}\nsamples: 4\n{warm}\n"
+    assert checked(tmp_path, sampled) == []
+    ((code, said),) = checked(tmp_path, "data: {bioasq_yesno: rows.jsonl}\nprompt: zero_shot\n")
+    assert (code, "bioasq_yesno asks in its own way" in said) == ("bad-prompt", True)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from residency.benchmark.samples import Sampled, figures, majority, pass_at_k
+from residency.benchmark.samples import Sampled, figures
+from residency.stats import majority, pass_at_k
 
 
 @given(st.integers(1, 12), st.data())

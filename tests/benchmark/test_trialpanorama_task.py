@@ -29,6 +29,7 @@ def doc(gold: Any) -> dict[str, Any]:
 )
 def test_sample_sizes_within_a_fifth(said: Any, right: float) -> None:
     found = task.size(doc({"target": 100}), [f'{{"sample_size_needed": {said}}}'])
+    assert found.pop("readings")[0][0] is not None
     assert found == {"accuracy": right, "accuracy_lenient": right, "unreadable": 0, "unreadable_lenient": 0}
 
 
@@ -135,12 +136,19 @@ def test_study_search(search: Search) -> None:
     assert search.asked == ["asthma"], "a query is looked up once"
     refused = task.search(asked, ['{"query": "(("}'])
     assert (refused["recall@500"], refused["refused"]) == (0.0, 1.0)
-    assert task.search(asked, ["?"])["unreadable"] == 1.0
+    assert task.search(asked, ["one\ntwo"])["unreadable_lenient"] == 1.0
+    bare = task.search(asked, ["asthma"])
+    assert (bare["recall@100"], bare["recall@100_lenient"], bare["unreadable"]) == (0.0, 0.5, 1.0)
 
 
 def test_a_failed_look_up_has_no_scores(search: Search) -> None:
     asked = doc({"relevant": [2]})
-    assert task.search(asked, ['{"query": "slow"}']) == {"unavailable": 1.0, "unreadable": 0.0}
+    assert task.search(asked, ['{"query": "slow"}']) == {
+        "unavailable": 1.0,
+        "unreadable": 0.0,
+        "unreadable_lenient": 0.0,
+        "readings": [["slow", "slow"]],
+    }
     assert task.search(asked, ['{"query": "slow"}'])["recall@100"] == 1.0, "and is asked again"
 
 

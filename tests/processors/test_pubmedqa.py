@@ -130,7 +130,7 @@ def test_the_ten_folds(mirror_dir: Path) -> None:
 
 
 def test_a_fold_needs_all_questions(tmp_path: Path) -> None:
-    sources = files(tmp_path, {"1": question(), "2": question("maybe")}, {"2": "maybe"})
+    sources = files(tmp_path, {"1": question(), "2": question("maybe")}, {"1": "yes"})
     with pytest.raises(RecipeInvalid, match="needs a fold"):
         list(read(iter(sources), part="dev"))
     with pytest.raises(StageFailed, match="official split"):

@@ -75,7 +75,13 @@ def _yesno(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
         "accuracy_lenient": float(lenient == right),
         "unreadable": float(strict is None),
         "unreadable_lenient": float(lenient is None),
+        "readings": (strict, lenient),
     }
+
+
+def _shown(*found: Sequence[str]) -> tuple[str | None, ...]:
+    """What was read, on one line each."""
+    return tuple("; ".join(one) or None for one in found)
 
 
 def _answers(found: Sequence[str]) -> Answers:
@@ -96,6 +102,7 @@ def _factoid(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
         "mrr_lenient_reading": exact.factoid(_gold(doc), _answers(lenient)).mrr,
         "unreadable": float(not strict),
         "unreadable_lenient": float(not lenient),
+        "readings": _shown(strict, lenient),
     }
 
 
@@ -109,6 +116,7 @@ def _listed(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
         "f1_lenient_reading": exact.items(_gold(doc), _answers(lenient)).f1,
         "unreadable": float(not strict),
         "unreadable_lenient": float(not lenient),
+        "readings": _shown(strict, lenient),
     }
 
 

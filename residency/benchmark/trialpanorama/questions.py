@@ -34,11 +34,11 @@ _SEARCH = (
 )
 _SIZE = (
     "Estimate the number of participants that this trial needs. "
-    'Answer with JSON alone: {"step_by_step_thinking": "…", "sample_size_needed": 120}'
+    'Answer with JSON alone: {"step_by_step_thinking": "…", "sample_size_needed": number}'
 )
 _CHOICE = (
     "Choose the one option that is right. "
-    'Answer with JSON alone: {"step_by_step_thinking": "…", "answer_choice": "A"}'
+    'Answer with JSON alone: {"step_by_step_thinking": "…", "answer_choice": "letter"}'
 )
 _SCREEN = (
     "Decide for each study below whether the systematic review should include it. Answer with JSON alone: "

@@ -55,6 +55,7 @@ def _both(said: Sequence[Any], right: Any) -> dict[str, Any]:
         "accuracy_lenient": float(lenient is not None and right(lenient)),
         "unreadable": float(strict is None),
         "unreadable_lenient": float(lenient is None),
+        "readings": tuple(None if one is None else str(one) for one in said),
     }
 
 
@@ -90,18 +91,30 @@ def search(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
 
 def _search(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     gold = asked.gold(doc)
-    query = answers.query(text)
-    found: tuple[int, ...] = ()
-    refused = 0.0
-    if query is not None:
-        try:
-            found = look_up(gold.get("index"), query)
-        except QueryRejected:
-            refused = 1.0
-        except SearchUnavailable:
-            return {"unavailable": 1.0, "unreadable": 0.0}
-    said = {"refused": refused, "unavailable": 0.0, "unreadable": float(query is None)}
+    strict, lenient = (answers.query(text, mode) for mode in BOTH)
+    unread = {
+        "unreadable": float(strict is None),
+        "unreadable_lenient": float(lenient is None),
+        "readings": (strict, lenient),
+    }
+    try:
+        found, refused = _found(gold.get("index"), strict)
+        other, _ = (found, refused) if lenient == strict else _found(gold.get("index"), lenient)
+    except SearchUnavailable:
+        return {"unavailable": 1.0, **unread}
+    same = ranking.scores(gold["relevant"], other)["recall@100"]
+    said = {"recall@100_lenient": same, "refused": float(refused), "unavailable": 0.0, **unread}
     return {**ranking.scores(gold["relevant"], found), **said}
+
+
+def _found(index: str | None, query: str | None) -> tuple[tuple[int, ...], bool]:
+    """What a query finds, and whether it was refused."""
+    if query is None:
+        return (), False
+    try:
+        return look_up(index, query), False
+    except QueryRejected:
+        return (), True
 
 
 # ---- screening
@@ -118,7 +131,17 @@ def screening(doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
 
 def _screening(doc: Mapping[str, Any], text: str) -> dict[str, Any]:
     labels = {int(study): label for study, label in asked.gold(doc)["labels"].items()}
-    said = answers.decisions(text)
+    said = [answers.decisions(text, mode) for mode in BOTH]
+    found, lenient = (_screened(labels, one) for one in said)
+    found["readings"] = tuple(
+        "; ".join(f"{study} {label}" for study, label in one.items()) or None for one in said
+    )
+    found["macro_f1_of_included_lenient"] = lenient["macro_f1_of_included"]
+    found["unreadable_lenient"] = lenient["unreadable"]
+    return found
+
+
+def _screened(labels: Mapping[int, str], said: Mapping[int, str]) -> dict[str, Any]:
     decided = [study for study in labels if study in said]
     pairs = [(label, said.get(study)) for study, label in labels.items()]
     right = pairs.count(("included", "included"))

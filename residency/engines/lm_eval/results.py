@@ -23,10 +23,13 @@ UNREADABLE = "[invalid]"
 """What lm-eval's own filters give where they find no answer."""
 
 
-def samples(task: str, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def samples(
+    task: str, found: Sequence[Mapping[str, Any]], shown: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
     """The rows of samples.jsonl for one task, in the order of its data.
 
-    Where a task reads each answer in several ways (filters), the first way is shown.
+    Where a task reads each answer in several ways (filters), the first way is shown. `shown` makes
+    a prompt readable.
     """
     first = found[0]["filter"] if found else None
     rows = []
@@ -38,7 +41,7 @@ def samples(task: str, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
             {
                 "task": task,
                 "id": str(sample["doc"].get("id") or sample["doc_id"]),
-                "prompt": str(sample["arguments"][0][0]),
+                "prompt": shown(str(sample["arguments"][0][0])),
                 "target": _target(sample),
                 "output": output,
                 "extracted": None if unreadable else extracted,
@@ -179,41 +182,42 @@ def scores(
                     seed=seed,
                 )
             )
+        rows += several(task, mine, limited=limited, seed=seed)
     return rows
 
 
-def sampled(
+def several(
     task: str, found: Sequence[Mapping[str, Any]], *, limited: bool, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """pass@k and the majority's accuracy where questions were asked several times, for each reading.
+    """pass@k and the majority's accuracy, where each question was answered more than once.
 
-    k is 1, 2, 4, … and the number of answers. Nothing for a task that asks once.
+    For each reading of the answers. k is 1, 2, 4 … and all; accuracy is pass@1. Questions are
+    resampled, each with all its answers.
     """
-    several = [s for s in found if len(s.get("readings") or ()) > 1]
-    if not several:
+    n = min((len(s.get("readings") or ()) for s in found), default=0)
+    if n < 2:
         return []
-    from residency.benchmark import samples as drawn
-
-    n = min(len(s["readings"]) for s in several)
-    ks = sorted({n, *(2**power for power in range(n.bit_length()) if 2**power <= n)})
+    ks = sorted({2**power for power in range(n.bit_length()) if 2**power <= n} | {n})
+    golds = [str(s["doc"].get("label", s["doc"].get("answer", ""))) for s in found]
     rows = []
     for place, name in enumerate(("", "_lenient")):
-        if name and "accuracy_lenient" not in several[0]:
+        if any(f"accuracy{name}" not in s for s in found):
             continue
-        asked = [
-            drawn.Sampled(s["doc"]["answer"], [reading[place] for reading in s["readings"]]) for s in several
+        right = [round(s[f"accuracy{name}"] * len(s["readings"])) for s in found]
+        figures = {
+            f"pass@{k}": [
+                stats.pass_at_k(len(s["readings"]), c, k) for s, c in zip(found, right, strict=True)
+            ]
+            for k in ks
+        }
+        if all(golds):
+            votes = [stats.majority([one[place] for one in s["readings"]]) for s in found]
+            figures[f"maj@{n}"] = [float(vote == gold) for vote, gold in zip(votes, golds, strict=True)]
+        unread = _unreadable(found, lenient=bool(name))
+        rows += [
+            score(task, f"{key}{name}", values, stats.mean, limited=limited, unreadable=unread, seed=seed)
+            for key, values in figures.items()
         ]
-        unread = sum(one is None for question in asked for one in question.said)
-        for figure in drawn.figures(asked, ks, seed=seed):
-            if figure.name == "unreadable" or figure.value is None:
-                continue  # which the accuracies say
-            rows.append(
-                {
-                    **{"task": task, "metric": f"{figure.name}{name}", "value": figure.value, "n": figure.n},
-                    **{"low": figure.low, "high": figure.high, "level": LEVEL, "method": figure.method},
-                    **{"unreadable": unread, "limited": limited, "note": note(figure.n, limited)},
-                }
-            )
     return rows
 
 
@@ -269,12 +273,20 @@ def group_scores(
     return rows
 
 
-def details(found: Sequence[Mapping[str, Any]], too_long: int, *, limited: bool = False) -> dict[str, Any]:
-    """What results.json says of a task beside its figures: counts per class, prompts cut."""
+def details(
+    found: Sequence[Mapping[str, Any]], counts: Mapping[str, int], *, limited: bool = False
+) -> dict[str, Any]:
+    """What results.json says of a task beside its figures: counts per class, prompts cut.
+
+    Args:
+        found: The task's samples.
+        counts: `too_long`, and over an endpoint `refused` and `empty`.
+        limited: Whether a limit cut the set.
+    """
     pairs = [s["macro_f1"] for s in found if isinstance(s.get("macro_f1"), tuple)]
     return {
         "n": len({s["doc_id"] for s in found}),
-        "too_long": too_long,
+        **counts,
         "answers": stats.confusion(pairs) if pairs else None,
         **({"by": by} if (by := _by(found, limited)) else {}),
     }
@@ -294,3 +306,22 @@ def _by(found: Sequence[Mapping[str, Any]], limited: bool) -> dict[str, Any]:
         }
         for value, mine in sorted(groups.items())
     }
+
+
+def warnings(task: str, about: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of prompts that did not fit and of answers without text."""
+    n, refused = about["n"], about.get("refused") or 0
+    cut = (about.get("too_long") or 0) - refused
+    found = []
+    if cut > 0:
+        found.append(
+            f"{task}: {cut} of {n} prompts are longer than the model's context; their beginning was cut off"
+        )
+    if refused:
+        found.append(
+            f"{task}: {refused} of {n} prompts are longer than the model's context; the server refused them, "
+            "and they count as not answered"
+        )
+    if about.get("empty"):
+        found.append(f"{task}: {about['empty']} of {n} answers are empty")
+    return found

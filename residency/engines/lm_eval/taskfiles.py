@@ -99,6 +99,11 @@ class TaskFile:
         return self.config.get("custom_dataset") == Function("residency.engines.lm_eval.questions.rows")
 
     @property
+    def asked(self) -> bool:
+        """True when its rows have gold answers of their own shape (`residency.benchmark.asked`)."""
+        return self.config.get("custom_dataset") == Function("residency.benchmark.asked.rows")
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The allowed answers of a task of questions; none where each row has options of its own."""
         return tuple(str(x) for x in (self.config.get("dataset_kwargs") or {}).get("labels") or ())

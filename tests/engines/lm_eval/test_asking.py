@@ -186,7 +186,7 @@ def test_figures_of_both_readings(path: Path) -> None:
     assert [row["extracted_lenient"] for row in written] == ["A", "B", None, "B"]
     assert [row["correct"] for row in written] == [True, False, False, False]
     assert [row["correct_lenient"] for row in written] == [True, True, False, False]
-    by = results.details(samples, 0)["by"]
+    by = results.details(samples, {"too_long": 0})["by"]
     assert {name: (one["accuracy"]["value"], one["accuracy"]["n"]) for name, one in by.items()} == {
         "x": (0.5, 2),
         "y": (0.0, 2),
@@ -217,7 +217,7 @@ def test_pass_at_k_and_the_majority(path: Path) -> None:
         sample(doc, 1, [right, right, wrong, "?"]),
         sample(doc, 2, [wrong, wrong, wrong, wrong]),
     ]
-    rows = {row["metric"]: row for row in results.sampled("t", samples, limited=False)}
+    rows = {row["metric"]: row for row in results.several("t", samples, limited=False)}
     names = ["pass@1", "pass@2", "pass@4", "maj@4"]
     assert list(rows) == [*names, *(f"{name}_lenient" for name in names)]
     # By hand: 1 - C(4 - c, k) / C(4, k) for c = 1, 2, 0 right answers strictly, 2, 2, 0 leniently.
@@ -232,7 +232,7 @@ def test_pass_at_k_and_the_majority(path: Path) -> None:
         2,
         1,
     )
-    assert results.sampled("t", [sample(doc, 0, [right])], limited=False) == []
+    assert results.several("t", [sample(doc, 0, [right])], limited=False) == []
 
 
 def test_a_reading_of_ones_own(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
