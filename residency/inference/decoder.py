@@ -30,8 +30,8 @@ class Request:
 
     prompt: list[int]
     sampling: Sampling
-    uniforms: torch.Tensor
-    """(max_tokens,) float64: the random numbers of its tokens."""
+    uniforms: Numbers
+    """The random numbers of its tokens."""
     top: int | None = None
     """So many of the likeliest tokens are told at each place, with the log-probability of the token
     that stands there; None: nothing is."""
@@ -57,16 +57,41 @@ class Request:
         return self.ended or self.stopped or len(self.tokens) >= self.sampling.max_tokens
 
     @property
+    def held(self) -> list[int]:
+        """What its row holds, or will when it joins: of one that was put back the answer so far too."""
+        return [*self.prompt, *self.tokens]
+
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and answer so far."""
+        return len(self.prompt) + len(self.tokens)
+
+    @property
     def longest(self) -> int:
         """Tokens of prompt and answer at most."""
         return len(self.prompt) + self.sampling.max_tokens
 
 
-def random_numbers(count: int, prompt: Sequence[int], *seed: int) -> torch.Tensor:
-    """(count,) float64 in [0, 1): the same for the same prompt and seed, whoever else is asked."""
-    text = repr((seed, list(prompt)))
-    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
-    return torch.rand(count, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+class Numbers:
+    """Random numbers in [0, 1), by place: the same for the same prompt and seed, whoever else is asked."""
+
+    _CHUNK = 64
+
+    def __init__(self, prompt: Sequence[int], *seed: int) -> None:
+        """None is made before it is needed."""
+        text = repr((seed, list(prompt)))
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+        self._number = number
+        self._made: list[float] = []
+        self._generator: torch.Generator | None = None
+
+    def __getitem__(self, at: int) -> float:
+        if self._generator is None:
+            self._generator = torch.Generator().manual_seed(self._number)
+        while at >= len(self._made):
+            more = torch.rand(self._CHUNK, generator=self._generator, dtype=torch.float64)
+            self._made += more.tolist()
+        return self._made[at]
 
 
 class Decoder:
@@ -89,8 +114,8 @@ class Decoder:
         """Read the prompts and sample the first tokens; returns the requests that are done with it."""
         by_prompt: dict[tuple[int, ...], list[Request]] = {}
         for request in requests:
-            by_prompt.setdefault(tuple(request.prompt), []).append(request)
-        scored = [p for p, askers in by_prompt.items() if any(r.score_prompt for r in askers)]
+            by_prompt.setdefault(tuple(request.held), []).append(request)
+        scored = [p for p, askers in by_prompt.items() if any(_unscored(r) for r in askers)]
         plain = [p for p in by_prompt if p not in set(scored)]
         for prompts in _within(plain, self._prefill_tokens):
             self._join([by_prompt[p] for p in prompts], *self._read(prompts))
@@ -123,6 +148,12 @@ class Decoder:
             order = self._slots.remove(rows)
             self.running = [self.running[row] for row in order]
         return finished
+
+    def put_back(self, request: Request) -> None:
+        """Free the row of a request that is not done; it may join again, and goes on where it was."""
+        row = self.running.index(request)
+        order = self._slots.remove([row])
+        self.running = [self.running[at] for at in order]
 
     def drop_all(self) -> list[Request]:
         """Stop every request where it is; returns them."""
@@ -181,7 +212,7 @@ class Decoder:
                 for at in range(start, min(end, len(prompt) - 1)):
                     here = list(zip(tokens[row][at - start], values[row][at - start], strict=True))
                     for request in askers[row]:
-                        if request.score_prompt:
+                        if _unscored(request):
                             request.prompt_log_probs.append(chosen[row][at - start])
                             request.prompt_tops.append(here[: request.top or 0])
         return cache, torch.stack(after)
@@ -193,7 +224,7 @@ class Decoder:
     def _join(self, askers: Sequence[list[Request]], cache: Any, logits: torch.Tensor) -> None:
         rows = [row for row, group in enumerate(askers) for _ in group]
         requests = [request for group in askers for request in group]
-        self._slots.add(cache, rows, [len(request.prompt) for request in requests])
+        self._slots.add(cache, rows, [request.length for request in requests])
         self.running += requests
         self._sample(requests, logits[torch.tensor(rows, device=self._device)])
 
@@ -209,9 +240,13 @@ class Decoder:
             made = [len(request.tokens) for request in requests]
             seen = [r.prompt + r.tokens if r.sampling.repetition_penalty != 1.0 else () for r in requests]
             log_probs = process_logits(raw, samplings, seen, made).log_softmax(-1)
-            numbers = [r.uniforms[n] for r, n in zip(requests, made, strict=True)]
+            numbers = torch.tensor(
+                [r.uniforms[n] for r, n in zip(requests, made, strict=True)],
+                dtype=torch.float64,
+                device=raw.device,
+            )
             greedy = torch.tensor([s.temperature == 0 for s in samplings], device=raw.device)
-            tokens = pick(log_probs, torch.stack(numbers).to(raw.device), greedy)
+            tokens = pick(log_probs, numbers, greedy)
             self._tell(requests, raw, tokens)
         for request, token in zip(requests, tokens.tolist(), strict=True):
             request.tokens.append(token)
@@ -240,6 +275,11 @@ def _plain(request: Request) -> bool:
         and sampling.repetition_penalty == 1.0
         and len(request.tokens) >= sampling.min_tokens
     )
+
+
+def _unscored(request: Request) -> bool:
+    """Whether its prompt is still to be scored: one that was put back has been."""
+    return request.score_prompt and not request.tokens
 
 
 class Windows:

@@ -25,7 +25,7 @@ class _Layer(DynamicLayer):
     """Keys and values of one layer: (rows, heads, tokens, size)."""
 
     def __init__(self, slots: Slots) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._slots = slots
 
     def hold(self, like: torch.Tensor, values: torch.Tensor, rows: int, tokens: int) -> None:
@@ -92,7 +92,8 @@ class Slots:
         self._hold(cache, start + len(rows), max([*self.lengths, *lengths]) + 1)
         index = torch.tensor(rows, device=self._device)
         longest = max(lengths)
-        for mine, theirs in zip(self._layers, cache.layers, strict=True):
+        layers: list[Any] = list(cache.layers)
+        for mine, theirs in zip(self._layers, layers, strict=True):
             assert mine.keys is not None
             assert mine.values is not None
             mine.keys[start : start + len(rows), :, :longest] = theirs.keys[index, :, :longest]
@@ -155,7 +156,7 @@ class Slots:
         more_tokens = tokens if tokens <= self._room[1] else max(tokens + _TOKENS, self._room[1] * 3 // 2)
         self._room = max(more_rows, self._room[0]), max(more_tokens, self._room[1])
         for at, layer in enumerate(self._layers):
-            theirs = cache.layers[at] if cache is not None else layer
+            theirs: Any = cache.layers[at] if cache is not None else layer
             layer.hold(theirs.keys, theirs.values, *self._room)
 
 

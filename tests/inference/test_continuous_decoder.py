@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residency.inference import decoder as decoders
-from residency.inference.decoder import Decoder, Request, Windows, random_numbers
+from residency.inference.decoder import Decoder, Numbers, Request, Windows
 from residency.inference.sampling import Sampling
 from residency.inference.slots import Slots, prompt_cache
 
@@ -21,7 +21,7 @@ EOS = frozenset((2,))
 def request(prompt: list[int], tokens: int = 16, seed: int = 0, **more: Any) -> Request:
     top, score = more.pop("top", None), more.pop("score", False)
     sampling = Sampling(max_tokens=tokens, **{"temperature": 0.0, "stop_ids": EOS, **more})
-    return Request(prompt, sampling, random_numbers(tokens, prompt, seed), top=top, score_prompt=score)
+    return Request(prompt, sampling, Numbers(prompt, seed), top=top, score_prompt=score)
 
 
 def prompts(count: int, seed: int = 0, longest: int = 60) -> list[list[int]]:
@@ -87,6 +87,31 @@ def test_an_answer_that_nobody_waits_for_leaves(loaded: Any, alone: Any) -> None
         decoder.step()
     assert [len(r.tokens) for r in requests] == [2, 20, 20]
     assert requests[2].tokens == alone(asked[2], 20)
+
+
+def test_an_answer_that_is_put_back_goes_on_where_it_was(loaded: Any) -> None:
+    asked = prompts(3, seed=8)
+
+    def make() -> list[Request]:
+        how = {"temperature": 1.0, "top": 1, "score": True, "stop_ids": frozenset()}
+        return [request(p, 12, at, **how) for at, p in enumerate(asked)]
+
+    whole, parted = make(), make()
+    run(Decoder(loaded.model), whole)
+    decoder = Decoder(loaded.model)
+    decoder.admit(parted)
+    for at in range(30):
+        if at % 3 == 1 and len(decoder.running) > 1:
+            back = decoder.running[-1]
+            decoder.put_back(back)
+            decoder.step()
+            decoder.admit([back])
+        else:
+            decoder.step()
+    for one, other in zip(whole, parted, strict=True):
+        assert other.tokens == one.tokens
+        assert other.log_probs == pytest.approx(one.log_probs, abs=1e-4)
+        assert other.prompt_log_probs == pytest.approx(one.prompt_log_probs, abs=1e-4)
 
 
 def test_every_token_of_a_prompt_is_scored_in_parts(

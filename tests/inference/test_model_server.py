@@ -267,16 +267,26 @@ def test_a_request_that_takes_too_long(loaded: Any) -> None:
         assert served.stream("/v1/completions", body)[-1]["error"]["message"] == "no answer within 0.2 s"
 
 
-def test_rows_wait_for_room_in_the_cache(loaded: Any, alone: Any) -> None:
-    with ServedModel(loaded, cache_tokens=60, batch=8) as served, ThreadPoolExecutor(8) as pool:
-        got = list(
-            pool.map(lambda at: served.complete([5, 6, 7 + at], max_tokens=17, temperature=0), range(8))
-        )
-        assert served.metric('residency_model_batch_answers_bucket{le="2.0"}') > 0
-        most = served.metric('residency_model_batch_answers_bucket{le="4.0"}')
-        assert most == served.metric("residency_model_batch_answers_count"), "3 rows of 20 tokens fit into 60"
-    want = [said(loaded, alone([5, 6, 7 + at], 17)) for at in range(8)]
-    assert [one["choices"][0]["text"] for one in got] == want
+def test_answers_that_outgrow_the_cache_wait_and_go_on(
+    loaded: Any, alone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, seen = Decoder.step, []
+    put_back, backs = Decoder.put_back, []
+
+    def watched(self: Decoder) -> Any:
+        seen.append((len(self.running), max((request.length for request in self.running), default=0)))
+        return step(self)
+
+    monkeypatch.setattr(Decoder, "step", watched)
+    monkeypatch.setattr(Decoder, "put_back", lambda self, one: (backs.append(one), put_back(self, one)))
+    with ServedModel(loaded, cache_tokens=150, batch=8) as served, ThreadPoolExecutor(6) as pool:
+        more = {"max_tokens": 60, "temperature": 0, "ignore_eos": True}
+        got = list(pool.map(lambda at: served.complete([5, 6, 7 + at], **more), range(6)))
+    assert max(rows for rows, _ in seen) > 1
+    assert all(rows * length <= 150 for rows, length in seen if rows > 1)
+    assert backs, "four of 38 tokens joined, two of 63 have room"
+    want = [loaded.tokenizer.decode(alone([5, 6, 7 + at], 60, eos_token_id=None)) for at in range(6)]
+    assert [len(one["choices"][0]["text"]) for one in got] == [len(text) for text in want]
 
 
 def test_a_token_is_asked_for(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:

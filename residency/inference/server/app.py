@@ -117,8 +117,9 @@ def make(loaded: Loaded, settings: Settings) -> FastAPI:
                 await asyncio.wait_for(_all(found), settings.timeout)
             except TimeoutError:
                 return refuse(path, 503, f"no answer within {settings.timeout:g} s")
-        if error := next((one.error for one in found if one.error is not None), None):
-            status, message = _failure(error)
+        failed = next((one.error for one in found if one.error is not None), None)
+        if failed is not None:
+            status, message = _failure(failed)
             return refuse(path, status, message)
         seen(found, since)
         # Log-probabilities of a long prompt are slow to write down; others go on meanwhile.

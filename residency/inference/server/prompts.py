@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from residency.inference.decoder import Request, random_numbers
+from residency.inference.decoder import Numbers, Request
 from residency.inference.sampling import Sampling
 from residency.inference.server.asked import Asked, Refused
 from residency.inference.server.settings import Settings
@@ -51,7 +51,7 @@ def make(
                 Request(
                     ids,
                     sampling,
-                    random_numbers(most, ids, seed, at),
+                    Numbers(ids, seed, at),
                     top=asked.top,
                     score_prompt=asked.echo and asked.top is not None,
                 )

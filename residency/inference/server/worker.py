@@ -6,12 +6,16 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from residency.inference.decoder import Decoder, Request
 from residency.inference.text import Text
+
+AHEAD = 32
+"""Tokens that an answer is given room for when it joins. When all grow beyond the cache the youngest is
+put back, and read again later."""
 
 
 class Full(Exception):
@@ -125,7 +129,9 @@ class Worker:
                 raise Stopped
             # A request that is larger than the whole queue is taken when nothing else waits.
             if self._waiting and len(self._waiting) + len(answers) > self._limit:
-                raise Full
+                self._waiting = deque(one for one in self._waiting if not one.request.ended)
+                if self._waiting and len(self._waiting) + len(answers) > self._limit:
+                    raise Full
             self._waiting.extend(answers)
             self._news.notify()
 
@@ -144,10 +150,10 @@ class Worker:
                 return
             self._running.update((answer.request, answer) for answer in joining)
             try:
-                finished = self._decoder.admit([a.request for a in joining]) if joining else []
-                if not joining or len(self._running) > len(joining):
-                    finished += self._decoder.step()
-                self._read(finished)
+                if joining:
+                    self._read(self._decoder.admit([answer.request for answer in joining]))
+                self._make_room()
+                self._read(self._decoder.step())
             except Exception as error:  # whatever it is, those who wait must hear of it
                 print(f"generation failed: {type(error).__name__}: {error}", flush=True)
                 self._decoder.drop_all()
@@ -164,20 +170,31 @@ class Worker:
             if self._stopping:
                 return None
             joining: list[Answer] = []
-            longest = max((request.longest for request in self._running), default=0)
+            longest = max((_soon(request) for request in self._running), default=0)
             tokens = 0
             while self._waiting:
                 request = self._waiting[0].request
                 rows = len(self._running) + len(joining) + 1
                 if not request.ended:
-                    longest = max(longest, request.longest)
-                    tokens += len(request.prompt)
+                    longest = max(longest, _soon(request))
+                    tokens += request.length
                     full = rows > self._batch or rows * longest > self._cached
                     if rows > 1 and (full or (joining and tokens > self._prefill_tokens)):
                         break
                 joining.append(self._waiting.popleft())
             gone = [answer for answer in joining if answer.request.ended]
             return [answer for answer in joining if answer not in gone]
+
+    def _make_room(self) -> None:
+        """Put the youngest answers back in the queue while the rows would outgrow the cache."""
+        while len(self._running) > 1:
+            longest = max(request.length for request in self._running)
+            if len(self._running) * longest <= self._cached:
+                return
+            request, answer = self._running.popitem()
+            self._decoder.put_back(request)
+            with self._news:
+                self._waiting.appendleft(answer)
 
     def _read(self, finished: Sequence[Request]) -> None:
         """Turn new tokens into text, end answers at a stop text, and tell who waits."""
@@ -211,7 +228,7 @@ class Worker:
                 answer.error = error
         events = {answer.news for answer in answers}
         if events and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: [event.set() for event in events])
+            self._loop.call_soon_threadsafe(_set, events)
 
     def _give_up(self, error: Exception) -> None:
         self._decoder.drop_all()
@@ -220,6 +237,16 @@ class Worker:
             self._running.clear()
             self._waiting.clear()
         self._tell(lost, error)
+
+
+def _soon(request: Request) -> int:
+    """Tokens that a request will soon hold: most answers are shorter than they may be."""
+    return min(request.longest, request.length + AHEAD)
+
+
+def _set(events: Iterable[asyncio.Event]) -> None:
+    for event in events:
+        event.set()
 
 
 def _finish(answer: Answer) -> None:
