@@ -1,6 +1,6 @@
 # make install     the environment, in .venv
 # make quickstart  from nothing to a fine-tuned and evaluated model
-# make test        the tests; make lint: formatting, types, schemas; make bench: the benchmarks
+# make test        the tests (make test-long: the rest of the long ones); make lint: formatting, types, schemas; make bench: the benchmarks
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +8,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
+# A file's tests share models and services, so that they stay on one process; tests/conftest.py orders the files.
+SLOW = -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15 -q
 
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install quickstart test test-fast lint format bench lock clean
+.PHONY: install quickstart test test-fast test-long lint format bench lock clean
 
 install: $(STAMP)
 
@@ -28,7 +30,11 @@ quickstart: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) -q
-	$(BIN)/python -m pytest -m "slow and not gpu" -n $(JOBS) --dist loadfile -q
+	$(BIN)/python -m pytest -m "slow and not long and not gpu" $(SLOW)
+
+# What takes minutes each and goes further along paths that `make test` walks: exact resumption, joined clusters.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -m "long and not gpu" $(SLOW)
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) -q

@@ -21,6 +21,7 @@ from benchmarks.timing import Result, Unmeasured
 MODULES = (
     "benchmarks.boolean",
     "benchmarks.check",
+    "benchmarks.contamination",
     "benchmarks.launcher",
     "benchmarks.pubmed_reader",
     "benchmarks.retrieval_server",
@@ -28,6 +29,7 @@ MODULES = (
     "benchmarks.rewards",
     "benchmarks.rlvr",
     "benchmarks.rlvr_start",
+    "benchmarks.serving",
 )
 
 Measure = Callable[[], Iterable[Result]]

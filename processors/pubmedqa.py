@@ -8,12 +8,13 @@ to training, whatever is asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from residency.errors import StageFailed
-from residency.processing import Report, Row, gives, reads_files
+from residency.benchmark.pubmedqa_split import FOLDS, split
+from residency.errors import RecipeInvalid, StageFailed
+from residency.processing import Allowed, Report, Row, gives, reads_files
 
 LABELS = ("yes", "no", "maybe")
 SYSTEM = "You answer questions about biomedical research from the abstracts of studies."
@@ -29,7 +30,8 @@ REASONED = (
 def read(
     rows: Iterator[Row],
     *,
-    part: Literal["train", "test"],
+    part: Literal["train", "dev", "test"],
+    fold: Annotated[int, Allowed(minimum=0, maximum=FOLDS - 1)] | None = None,
     contexts: bool = True,
     section_names: bool = False,
     reasoning: bool = False,
@@ -40,8 +42,11 @@ def read(
 
     Args:
         rows: The two files, in any order: the questions, and the ground truth of the test set.
-        part: `test` gives the 500 official test questions, `train` the other 500.
-        contexts: With the abstract (less its conclusion) before the question.
+        part: `test` gives the 500 official test questions, `train` the other 500; with a fold `train`
+            gives 450 of those, and `dev` the 50 that are left.
+        fold: One of the ten official folds, 0 to 9.
+        contexts: With the abstract (less its conclusion) before the question; without, the model is
+            asked the question only.
         section_names: With the name of each section of the abstract (METHODS: …).
         reasoning: The long answer stands before the answer tag in `output` (train only).
         tags: The prompt asks for reasoning within <reasoning> tags, and `output` has the long
@@ -53,9 +58,13 @@ def read(
 
     Raises:
         StageFailed: A file is missing or is not what it should be.
+        RecipeInvalid: `dev` without a fold.
     """
+    if part == "dev" and fold is None:
+        raise RecipeInvalid("part: dev needs a fold", f"add `fold: 0`; there are 0 to {FOLDS - 1}")
     report = report or Report()
     questions, truth = _files([Path(row["path"]) for row in rows])
+    dev = _dev(questions, truth, fold) if fold is not None else frozenset()
     for pmid, record in questions.items():
         report.read += 1
         label = record.get("final_decision")
@@ -65,6 +74,8 @@ def read(
             report.drop("labelled otherwise in the ground truth", pmid)
         elif (pmid in truth) != (part == "test"):
             report.drop("of the test set" if pmid in truth else "not of the test set", pmid)
+        elif fold is not None and part != "test" and (pmid in dev) != (part == "dev"):
+            report.drop("of the fold's dev set" if pmid in dev else "not of the fold's dev set", pmid)
         else:
             report.kept += 1
             context = _context(record, section_names) if contexts else ""
@@ -122,6 +133,20 @@ def read_golden(
             context = _plain(item.get("context")) if contexts else ""
             said = _plain(item.get("perfect_reasoning") or item.get("reasoning"))
             yield _row(pmid, str(item["question"]), context, label, said, reasoning=reasoning, tags=tags)
+
+
+def _dev(questions: Mapping[str, Mapping[str, Any]], truth: Mapping[str, str], fold: int) -> frozenset[str]:
+    """The dev questions of an official fold."""
+    labels = {pmid: record.get("final_decision") for pmid, record in questions.items()}
+    if any(label not in LABELS for label in labels.values()):
+        raise StageFailed("the folds need a label for each question", "take the whole ori_pqal.json")
+    found = split({pmid: str(label) for pmid, label in labels.items()})
+    if set(found.test) != set(truth):
+        raise StageFailed(
+            "the official split of these questions does not give the ground truth's test set",
+            "the folds need the whole ori_pqal.json, in its own order, and test_ground_truth.json beside it",
+        )
+    return frozenset(found.folds[fold])
 
 
 def _row(

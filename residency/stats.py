@@ -129,6 +129,33 @@ def macro_f1(pairs: Iterable[tuple[Hashable, Hashable | None]]) -> float:
     return sum(2 * right[c] / (gold[c] + predicted[c]) for c in classes) / len(classes)
 
 
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """The chance that of k answers, drawn from n of which `right` are right, at least one is.
+
+    The unbiased estimator 1 - C(n - right, k) / C(n, k) of M. Chen et al., "Evaluating large
+    language models trained on code" (arXiv:2107.03374), as a product that does not overflow.
+
+    Raises:
+        ValueError: k is not in 1..n, or `right` not in 0..n.
+    """
+    if not 1 <= k <= n or not 0 <= right <= n:
+        raise ValueError(f"no pass@{k} from {right} right of {n} samples")
+    missed = 1.0
+    for place in range(k):
+        missed *= max(0, n - right - place) / (n - place)
+    return 1.0 - missed
+
+
+def majority(said: Sequence[str | None]) -> str | None:
+    """The answer given most often; of equals the one that was given first; None when none was read.
+
+    Answers that could not be read do not vote.
+    """
+    votes = Counter(one for one in said if one is not None)
+    # A Counter keeps the order in which its keys came, and max takes the first of equals.
+    return max(votes, key=lambda one: votes[one]) if votes else None
+
+
 def confusion(
     pairs: Iterable[tuple[str, str | None]], unreadable: str = "unreadable"
 ) -> dict[str, dict[str, int]]:

@@ -6,15 +6,11 @@ length and no faster, whatever a model may write.
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from residency.engines.lm_eval.answers import Mode, extract, within_tag
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from residency.evaluation.choice import normalised as normalised
 
 
 def inside(text: str, tag: str | None, mode: Mode = "strict") -> str | None:
@@ -75,20 +71,6 @@ def texts(truth: Any) -> list[str]:
     if not found or len(found) != len(many):
         raise ValueError(f"the ground truth is {truth!r:.80}, and must be a text or a list of texts")
     return found
-
-
-def normalised(text: str, *, published: bool = False) -> str:
-    """Lower case, without punctuation, without articles, single spaces, in this order.
-
-    The normalisation of SQuAD's evaluation (Rajpurkar et al., EMNLP 2016), as Dr. Zero and
-    Search-R1 use it. It makes nothing of the answer "A"; here, but for `published`, what would
-    be left without articles and punctuation must not be nothing.
-    """
-    plain = text.lower().translate(_NO_PUNCTUATION)
-    bare = " ".join(_ARTICLES.sub(" ", plain).split())
-    if bare or published:
-        return bare
-    return " ".join(plain.split()) or " ".join(text.lower().split())
 
 
 Unit = Literal["words", "characters"]

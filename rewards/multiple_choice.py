@@ -7,17 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from residency.engines.lm_eval.answers import Mode
+from residency.evaluation.choice import choice
 from residency.rewards.functions import scores
-from rewards._reading import inside, normalised
-
-_LETTER = re.compile(
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\s*(?:is)?\s*:?\s*)?[(\[*]*([A-Z])[)\]*]*"
-    r"(?:(?:\s*[.:)]+\s*|\s+[-\u2013]+\s+)(\S.*)?)?",
-    re.IGNORECASE | re.DOTALL,
-)
-_OTHER = re.compile(r"(?<!\w)[(\[]?[A-Z][)\].:,](?!\w)")
-_LONGEST = 2000
-"""Characters; a longer text in the tag is no choice."""
+from rewards._reading import inside
 
 
 @scores(0.0, 1.0)
@@ -48,37 +40,7 @@ def answer(
     """
     letter, options = _truth(ground_truth, extra_info)
     text = inside(solution_str, tag, mode)
-    return float(text is not None and _choice(text, options) == letter)
-
-
-def _choice(text: str, options: Mapping[str, str]) -> str | None:
-    """The letter that a text chooses, or None when it chooses none or several."""
-    text = " ".join(text.split()) if len(text) <= _LONGEST else ""
-    if not text:
-        return None
-    # "A. a beta blocker" is no "beta blocker", and "C-reactive protein" no C: articles count at first.
-    for plain in (_plain, normalised):
-        same = [letter for letter, option in options.items() if plain(option) == plain(text)]
-        if len(same) == 1 and len(text) > 1:
-            return same[0]
-        if found := _LETTER.fullmatch(text):
-            return _lettered(found[1].upper(), found[2], options)
-    return None
-
-
-def _lettered(letter: str, rest: str | None, options: Mapping[str, str]) -> str | None:
-    """The letter, unless what follows it says otherwise."""
-    if options:
-        agrees = letter in options and (not rest or normalised(rest) == normalised(options[letter]))
-        return letter if agrees else None
-    if rest and (_OTHER.search(rest) or _LETTER.fullmatch(rest)):
-        return None  # another option is named too
-    return letter
-
-
-def _plain(text: str) -> str:
-    """Lower case without punctuation."""
-    return " ".join(re.sub(r"[^\w\s]", "", text.lower()).split())
+    return float(text is not None and choice(text, options) == letter)
 
 
 def _truth(truth: Any, extra: Any) -> tuple[str, dict[str, str]]:

@@ -32,3 +32,26 @@ def reference_dir() -> Path:
 def mirror_dir() -> Path:
     """Public data laid out as host/path."""
     return _folder("RESIDENCY_MIRROR", "mirror")
+
+
+LONGEST_FIRST = (
+    "test_flows_resume.py",
+    "test_pubmedqa_grpo.py",
+    "test_flows_ray.py",
+    "test_flows_estimators.py",
+    "test_grpo_on_a_cpu.py",
+    "test_tool_run.py",
+    "test_ppo_verifier.py",
+    "test_kill_and_resume.py",
+    "test_search_run.py",
+    "test_flows.py",
+    "test_flows_hrpo.py",
+    "test_lf_training.py",
+)
+"""Files whose tests take minutes: begun first, so that no process is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; else the order stays."""
+    order = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))

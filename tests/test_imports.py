@@ -53,16 +53,19 @@ def test_no_heavy_import(package: str) -> None:
 
 
 def test_layers_know_only_those_below() -> None:
-    """recipe < sources < pubmed < rows < rewards < retrieval < engines < stages < plan < run < report
-    < cli."""
+    """recipe < sources < pubmed < rows < contamination < rewards < retrieval < endpoint < engines < benchmark
+    < stages < plan < run < report < cli."""
     order = [
         "recipe",
         "sources",
         "pubmed",
         "rows",
+        "contamination",
         "rewards",
         "retrieval",
+        "endpoint",
         "engines",
+        "benchmark",
         "stages",
         "plan",
         "run",

@@ -20,6 +20,7 @@ RECIPES = sorted(
     path
     for path in (PROJECT / "recipes").rglob("*.yaml")
     if not path.is_relative_to(PROJECT / "recipes" / "tasks")
+    and not path.is_relative_to(PROJECT / "recipes" / "prompts")
     and not path.is_relative_to(PROJECT / "recipes" / "profiles")
 )
 

@@ -26,7 +26,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="overrides",
         metavar="a.b=c",
-        help="set a key (the value is YAML); `--set params.x=…` sets a parameter; repeatable",
+        help="set a parameter or a key (the value is YAML): `x=1`, `params.x=1`, `block.key=1`; repeatable",
     )
     parser.add_argument(
         "--trust",

@@ -12,6 +12,7 @@ from residency.errors import EXIT_RECIPE
 from residency.paths import cache_dir, runs_dir
 from residency.plan.build import Selection, build
 from residency.plan.check import check
+from residency.plan.guard import unseen, with_guard
 from residency.plan.hashing import FileHashes
 from residency.plan.model import Plan
 
@@ -42,9 +43,9 @@ def prepare(arguments: argparse.Namespace) -> Plan | int:
         print(render(checked.found, color=sys.stderr.isatty()), file=sys.stderr)
     if checked.recipe is None or not checked.found.ok:
         return EXIT_RECIPE
-    return build(
+    plan = build(
         checked.recipe,
-        checked.stages,
+        with_guard(checked.recipe, checked.stages),
         store=Store(runs_dir()),
         previous=partial(previous_parts, runs_dir(), checked.recipe.name),
         hashes=FileHashes(cache_dir() / "hashes.json"),
@@ -53,3 +54,5 @@ def prepare(arguments: argparse.Namespace) -> Plan | int:
         overrides=arguments.overrides,
         trust=arguments.trust,
     )
+    plan.warnings += unseen(checked.recipe, checked.stages)
+    return plan

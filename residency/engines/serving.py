@@ -26,6 +26,10 @@ class Server(Engine):
     address.json. It binds the port itself: one that was looked up before could be gone by then.
     """
 
+    needs_block: ClassVar[bool] = True
+    """Whether a recipe must have the engine's own block."""
+    takes_model: ClassVar[bool] = False
+    """Whether it serves a model: the recipe's `model`, and `adapter` on top of it."""
     health: ClassVar[str] = "/health"
     """The path that answers 200 once it serves."""
     sources: ClassVar[tuple[str, ...]] = ()

@@ -332,7 +332,7 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
     asked = (config.get("resources") or {}).get("gpus")
     if asked is not None:
         return int(asked)
-    if kind not in ON_GPU:
+    if kind not in ON_GPU or config.get("endpoint"):  # of an endpoint the model is on another machine
         return 0
     there = machine.gpu_count()
     named = kinds.get(kind).engine(config).gpus(config, there) if kind in kinds.names() else None

@@ -164,22 +164,33 @@ def _set(tree: Mapping, texts: abc.Sequence[str], plain: bool, kind: str, found:
         first = override.path[0]
         if plain and first not in plain_llamafactory.OUTSIDE:
             override = sets.below(override, plain_llamafactory.BLOCK)
-        elif _names_a_param(first, override, tree, kind):
-            found.add(
-                "unknown-key",
-                f"the recipe has no key `{first}`, but a parameter of that name",
-                override.spans[0],
-                hint=f"did you mean --set params.{text}?",
-            )
-            continue
+        elif _names_a_param(override, tree, kind, found):
+            override = sets.below(override, "params")
         sets.apply(tree, override, found)
 
 
-def _names_a_param(first: str, override: sets.Override, tree: Mapping, kind: str) -> bool:
-    params = tree.get("params")
-    known = known_kinds.keys(kind) or known_kinds.COMMON
-    declared = isinstance(params, Mapping) and first in params.entries
-    return declared and len(override.path) == 1 and first not in tree.entries and first not in known
+def _names_a_param(override: sets.Override, tree: Mapping, kind: str, found: Diagnostics) -> bool:
+    """Whether `--set NAME=…` means the parameter of that name.
+
+    It does when the recipe declares one and its kind has no such key, or the key's value is that
+    parameter. Else the key is set, with a warning that the parameter is not.
+    """
+    first, params = override.path[0], tree.get("params")
+    if not isinstance(params, Mapping) or first not in params.entries or first == "params":
+        return False
+    if first not in tree.entries and first not in (known_kinds.keys(kind) or known_kinds.COMMON):
+        return True
+    value = tree.get(first)
+    if isinstance(value, Scalar) and str(value.value).replace(" ", "") == f"${{params.{first}}}":
+        return True
+    found.add(
+        "bad-override",
+        f"`{first}` is a key of the recipe and one of its parameters: the key is set",
+        override.spans[0],
+        hint=f"--set params.{override.text} sets the parameter",
+        severity="warning",
+    )
+    return False
 
 
 def _check_secrets(recipe: Recipe, values: Mapping, found: Diagnostics) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from residency.errors import Missing
 from residency.report import rlvr
-from residency.report.model import DataFile, Funnel, RunRecord, StageRecord
+from residency.report.model import DataFile, Funnel, RunRecord, ServiceUse, StageRecord
 from residency.report.reader import Reader
 from residency.report.scores import integer, number, sample, score, text
 from residency.run.rundir import identity
@@ -52,6 +52,7 @@ def collect(run_dir: Path) -> RunRecord:
         lock=reader.yaml(lock_path),
         lock_path=lock_path if lock_path.is_file() else None,
     )
+    record.services = _services(raw)
     if not raw:
         reader.problems.append("run.json is missing or damaged: the run was cut short, or a file was lost")
     for entry in _entries(raw, run_dir):
@@ -59,6 +60,23 @@ def collect(run_dir: Path) -> RunRecord:
     _settle(record, alive=_alive(raw))
     record.problems = reader.problems
     return record
+
+
+def _services(raw: Mapping[str, Any]) -> list[ServiceUse]:
+    listed = raw.get("services")
+    return [
+        ServiceUse(
+            name=text(entry.get("name")),
+            engine=text(entry.get("engine")),
+            status=text(entry.get("status")),
+            restarts=integer(entry.get("restarts")) or 0,
+            used_by=_texts(entry.get("used_by")),
+            url=text(entry.get("url")),
+            error=text(entry.get("error")),
+        )
+        for entry in (listed if isinstance(listed, list) else [])
+        if isinstance(entry, dict) and entry.get("name")
+    ]
 
 
 def _entries(raw: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:
@@ -107,6 +125,8 @@ def _stage(entry: Mapping[str, Any], run_dir: Path, reader: Reader, *, alive: bo
         hint=text(error.get("hint")),
         warnings=_texts(state.get("warnings")),
         figures=_mapping(state.get("metrics")),
+        peak_memory=integer(state.get("peak_memory")),
+        gpus=integer(state.get("gpus")),
         outputs={k: text(v) for k, v in _mapping(state.get("outputs")).items()},
     )
     if record.seconds is None:
@@ -142,12 +162,16 @@ def _contents(record: StageRecord, folder: Path, reader: Reader, *, upto: int | 
     listed = results.get("scores")
     figures = listed if isinstance(listed, list) else []
     record.scores = [found for row in figures if isinstance(row, dict) and (found := score(row))]
+    record.asked = {text(k): _mapping(v) for k, v in _mapping(results.get("tasks")).items()}
     record.model, record.adapter = text(results.get("model")), text(results.get("adapter"))
     record.lm_eval_version = text(results.get("lm_eval_version"))
     if record.scores:
         rows = reader.rows(outputs / "samples.jsonl")
         record.samples = [sample(row, position) for position, row in enumerate(rows)]
     made = reader.json(outputs / "report.json")
+    if record.kind == "contamination":
+        record.leaks = made
+        return
     record.funnels = record.funnels or read_funnels(made)
     record.files = read_files(made)
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import NamedTuple, TypeVar
 
-from residency.report.scores import Sample, Score
+from residency.report.scores import Sample, Score, is_lenient
 from residency.stats import bootstrap, macro_f1, mean
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,9 @@ class Comparison:
     """How the interval was made, in words."""
     paired: bool
     p: float | None = None
-    """McNemar's exact test, where right and wrong answers are compared in pairs."""
+    """Of McNemar's exact test where right and wrong answers are compared in pairs, else of the bootstrap."""
+    n: int | None = None
+    """Questions that were compared in pairs."""
     gained: int | None = None
     """Questions wrong before and right after."""
     lost: int | None = None
@@ -93,26 +98,62 @@ def tango(gained: int, lost: int, n: int, level: float = 0.95) -> tuple[float, f
     return (solve(z, -1.0, seen) if seen > -1 else -1.0, solve(-z, seen, 1.0) if seen < 1 else 1.0)
 
 
-def paired_bootstrap(differences: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """The bootstrap interval of the mean of `differences`, drawn again 2,000 times at most.
+class Bootstrapped(NamedTuple):
+    """A bootstrap interval of a difference, and how seldom a difference falls on the other side of zero."""
+
+    low: float
+    high: float
+    p: float
+
+
+def paired_bootstrap(differences: Sequence[float], level: float = 0.95) -> Bootstrapped:
+    """The bootstrap of the mean of `differences`, drawn again 2,000 times at most.
 
     Fewer draws, never below 200, where there are so many pairs that it would take seconds.
     """
     draws = max(200, min(2000, 4_000_000 // max(len(differences), 1)))
-    found = bootstrap(differences, mean, resamples=draws, level=level)
-    return found.low, found.high
+    return _bootstrapped(list(differences), mean, draws, level)
 
 
-def f1_bootstrap(pairs: Sequence[tuple[Sample, Sample]], level: float = 0.95) -> tuple[float, float]:
-    """The bootstrap interval of the gain in macro F1 over questions that both stages answered."""
+def f1_bootstrap(pairs: Sequence[tuple[Sample, Sample]], level: float = 0.95) -> Bootstrapped:
+    """The bootstrap of the gain in macro F1 over questions that both stages answered."""
     draws = max(200, min(2000, 1_000_000 // max(len(pairs), 1)))
-    found = bootstrap(
-        pairs,
-        lambda drawn: _f1(a for _, a in drawn) - _f1(b for b, _ in drawn),
-        resamples=draws,
-        level=level,
+    return _bootstrapped(
+        list(pairs), lambda drawn: _f1(a for _, a in drawn) - _f1(b for b, _ in drawn), draws, level
     )
-    return found.low, found.high
+
+
+def _bootstrapped(
+    values: list[T], statistic: Callable[[list[T]], float], draws: int, level: float
+) -> Bootstrapped:
+    """The percentile interval, and p: twice the smaller share of the draws on one side of zero.
+
+    A draw of zero counts for both sides. One draw is added to each side, so that p is never nought
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 4.2).
+    """
+    seen: list[float] = []
+
+    def noted(drawn: list[T]) -> float:
+        seen.append(statistic(drawn))
+        return seen[-1]
+
+    found = bootstrap(values, noted, resamples=draws, level=level)
+    below, above = sum(x <= 0 for x in seen), sum(x >= 0 for x in seen)
+    return Bootstrapped(found.low, found.high, min(1.0, 2 * (min(below, above) + 1) / (len(seen) + 1)))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p-values corrected for there being several: none of a true null is below α more often than α.
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6 (1979) 65-70.
+    """
+    order = sorted(range(len(ps)), key=ps.__getitem__)
+    found, most = [1.0] * len(ps), 0.0
+    for place, which in enumerate(order):
+        most = max(most, min(1.0, (len(ps) - place) * ps[which]))
+        found[which] = most
+    return found
 
 
 def _f1(answers: Iterable[Sample]) -> float:
@@ -134,25 +175,34 @@ def unpaired(before: Score, after: Score) -> tuple[float, float] | None:
 
 
 def _pairs(
-    before: Sequence[Sample], after: Sequence[Sample]
+    before: Sequence[Sample], after: Sequence[Sample], shared: bool
 ) -> tuple[list[tuple[Sample, Sample]], str | None]:
-    """The answers to the same questions, or none and why they cannot be paired."""
+    """The answers to the same questions, or none; and what is to be said of it."""
     if not before or not after:
         return [], "no sample answers to pair"
     first, second = ({s.id: s for s in rows} for rows in (before, after))
     if len(first) != len(before) or len(second) != len(after):
         return [], "sample ids repeat"
-    if first.keys() != second.keys():
-        same = len(first.keys() & second.keys())
-        return [], f"the questions differ: {same} of {len(first)} and {len(second)} in common"
-    if any(first[key].target != second[key].target for key in first):
+    same = [key for key in first if key in second]
+    if first.keys() != second.keys() and not (shared and same):
+        return [], f"the questions differ: {len(same)} of {len(first)} and {len(second)} in common"
+    if any(first[key].target != second[key].target for key in same):
         return [], "the same ids stand for different questions"
-    return [(first[key], second[key]) for key in first], None
+    note = None
+    if len(same) < max(len(first), len(second)):
+        note = f"only the {len(same):,} questions that both asked, of {len(first):,} and {len(second):,}"
+    return [(first[key], second[key]) for key in same], note
 
 
-def _means(pairs: Sequence[tuple[Sample, Sample]], read: Callable[[Sample], float]) -> tuple[float, float]:
-    n = len(pairs)
-    return math.fsum(read(b) for b, _ in pairs) / n, math.fsum(read(a) for _, a in pairs) / n
+def _reading(metric: str, samples: Sequence[Sample]) -> Callable[[Sample], float] | None:
+    """How one answer's figure is read for a metric that is a mean over answers; None where it cannot be."""
+    if all(metric in s.values for s in samples):
+        return lambda s: s.values[metric]
+    if is_lenient(metric):
+        known = all(s.lenient is not None for s in samples)
+        return (lambda s: float(bool(s.lenient))) if known else None
+    known = all(s.correct is not None for s in samples)
+    return (lambda s: float(bool(s.correct))) if known else None
 
 
 def compare(
@@ -162,78 +212,99 @@ def compare(
     after_stage: str,
     after: Score,
     after_samples: Sequence[Sample],
+    *,
+    shared: bool = False,
 ) -> Comparison:
     """Compare one metric of one task. The samples are those of this task alone.
 
     Right-or-wrong metrics of the same questions: Tango's interval and McNemar's exact test.
     Macro F1, and other metrics that stand in the samples: paired bootstrap. Else the two intervals are
     taken as independent.
+
+    Args:
+        before_stage: The name of the first.
+        before: Its score.
+        before_samples: Its answers.
+        after_stage: The name of the second.
+        after: Its score.
+        after_samples: Its answers.
+        shared: Where they did not ask the same questions, compare those that both asked; the scores
+            of the comparison are then those of these questions.
     """
-    task, metric = after.task, after.metric
     level = after.level
-    pairs, note = _pairs(before_samples, after_samples)
+    pairs, note = _pairs(before_samples, after_samples, shared)
+    one = Comparison(
+        task=after.task,
+        metric=after.metric,
+        before=before,
+        after=after,
+        before_stage=before_stage,
+        after_stage=after_stage,
+        difference=after.value - before.value,
+        low=None,
+        high=None,
+        method="no interval",
+        paired=False,
+        note=note,
+    )
+    if pairs:
+        found = _paired(one, pairs, (before_samples, after_samples), level)
+        if found is not None:
+            return found
+        one = replace(one, note="the samples do not hold this metric")
+    limits = unpaired(before, after)
+    if limits is None:
+        return one
+    return replace(one, low=limits[0], high=limits[1], method="not paired: from the two intervals")
 
-    def made(
-        limits: tuple[float, float] | None,
-        method: str,
-        *,
-        paired: bool = False,
-        p: float | None = None,
-        gained: int | None = None,
-        lost: int | None = None,
-        note: str | None = None,
-    ) -> Comparison:
-        low, high = limits or (None, None)
-        return Comparison(
-            task=task,
-            metric=metric,
-            before=before,
-            after=after,
-            before_stage=before_stage,
-            after_stage=after_stage,
-            difference=after.value - before.value,
-            low=low,
-            high=high,
-            method=method,
-            paired=paired,
-            p=p,
-            gained=gained,
-            lost=lost,
-            note=note,
-        )
 
-    def bootstrapped(limits: tuple[float, float]) -> Comparison:
-        same = limits[0] == limits[1]
-        why = "every draw gave the same, so the interval says nothing of other questions" if same else None
-        return made(None if same else limits, "paired bootstrap", paired=True, note=why)
+def _paired(
+    one: Comparison,
+    pairs: Sequence[tuple[Sample, Sample]],
+    samples: tuple[Sequence[Sample], Sequence[Sample]],
+    level: float,
+) -> Comparison | None:
+    """The comparison in pairs; None where the samples do not give this metric."""
+    metric = one.metric.partition(",")[0]
 
     def agrees(means: tuple[float, float]) -> bool:
         # The samples speak of this metric only when their mean is the score (which may be rounded).
-        return abs(means[0] - before.value) < 1e-3 and abs(means[1] - after.value) < 1e-3
+        return abs(means[0] - one.before.value) < 1e-3 and abs(means[1] - one.after.value) < 1e-3
 
-    if pairs and metric == "macro_f1" and agrees((_f1(b for b, _ in pairs), _f1(a for _, a in pairs))):
-        return bootstrapped(f1_bootstrap(pairs, level))
+    if metric == "macro_f1" and agrees((_f1(samples[0]), _f1(samples[1]))):
+        values = (_f1(b for b, _ in pairs), _f1(a for _, a in pairs))
+        return _by_bootstrap(_with(one, values, len(pairs)), f1_bootstrap(pairs, level))
+    read = _reading(one.metric, [*samples[0], *samples[1]])
+    if read is None or not agrees((mean(map(read, samples[0])), mean(map(read, samples[1])))):
+        return None
+    values = (mean(read(b) for b, _ in pairs), mean(read(a) for _, a in pairs))
+    made = _with(one, values, len(pairs))
     # A bootstrapped score is no share of right answers, though it may be equal to one by chance.
-    shares = "bootstrap" not in (before.method, after.method)
-    judged = shares and pairs and all(None not in (b.correct, a.correct) for b, a in pairs)
-    if judged and agrees(_means(pairs, lambda s: float(bool(s.correct)))):
-        gained = sum(bool(a.correct and not b.correct) for b, a in pairs)
-        lost = sum(bool(b.correct and not a.correct) for b, a in pairs)
-        return made(
-            tango(gained, lost, len(pairs), level),
-            "paired: Tango's score interval, McNemar's exact test",
-            paired=True,
-            p=mcnemar(gained, lost),
-            gained=gained,
-            lost=lost,
-        )
-    in_samples = pairs and all(metric in b.values and metric in a.values for b, a in pairs)
-    if in_samples and agrees(_means(pairs, lambda s: s.values[metric])):
-        changes = [a.values[metric] - b.values[metric] for b, a in pairs]
-        return bootstrapped(paired_bootstrap(changes, level))
-    if pairs:
-        note = "the samples do not hold this metric"
-    limits = unpaired(before, after)
-    if limits is None:
-        return made(None, "no interval", note=note)
-    return made(limits, "not paired: from the two intervals", note=note)
+    binary = all(read(s) in (0.0, 1.0) for pair in pairs for s in pair)
+    in_samples = all(one.metric in s.values for pair in pairs for s in pair)
+    if binary and "bootstrap" not in (one.before.method, one.after.method):
+        gained = sum(read(a) > read(b) for b, a in pairs)
+        lost = sum(read(b) > read(a) for b, a in pairs)
+        low, high = tango(gained, lost, len(pairs), level)
+        how = "paired: Tango's score interval, McNemar's exact test"
+        p = mcnemar(gained, lost)
+        return replace(made, low=low, high=high, method=how, p=p, gained=gained, lost=lost)
+    if not in_samples:
+        return None
+    return _by_bootstrap(made, paired_bootstrap([read(a) - read(b) for b, a in pairs], level))
+
+
+def _with(one: Comparison, values: tuple[float, float], n: int) -> Comparison:
+    """The comparison over `n` pairs; where these are not all questions, with the scores of those."""
+    whole = one.note is None
+    before = one.before if whole else replace(one.before, value=values[0], n=n, low=None, high=None)
+    after = one.after if whole else replace(one.after, value=values[1], n=n, low=None, high=None)
+    difference = after.value - before.value
+    return replace(one, before=before, after=after, difference=difference, n=n, paired=True)
+
+
+def _by_bootstrap(one: Comparison, found: Bootstrapped) -> Comparison:
+    if found.low == found.high:
+        why = "every draw gave the same, so the interval says nothing of other questions"
+        return replace(one, method="paired bootstrap", note=why)
+    return replace(one, low=found.low, high=found.high, p=found.p, method="paired bootstrap")

@@ -17,7 +17,17 @@ from residency.report import wording
 from residency.report.collect import collect
 from residency.report.markup import Markup, join, raw, tag
 from residency.report.model import RunRecord
-from residency.report.page import data, evaluation, header, origin, samples, stages, training
+from residency.report.page import (
+    data,
+    evaluation,
+    header,
+    leaks,
+    origin,
+    resources,
+    samples,
+    stages,
+    training,
+)
 
 PAGE = Path(__file__).parent / "page"
 
@@ -25,8 +35,10 @@ TITLES = {
     "evaluation": "Evaluation",
     "training": "Training",
     "samples": "Samples",
+    "leaks": "Leaks",
     "data": "Data",
     "stages": "Stages",
+    "resources": "Resources",
     "origin": "Made from",
     "repeat": "Repeat it",
 }
@@ -56,8 +68,10 @@ def page(record: RunRecord) -> str:
         "evaluation": evaluation.section(record),
         "training": training.section(record),
         "samples": samples.section(record),
+        "leaks": leaks.section(record),
         "data": data.section(record),
         "stages": stages.section(record),
+        "resources": resources.section(record),
         "origin": origin.section(record),
         "repeat": origin.reproduce(record),
     }

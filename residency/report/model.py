@@ -72,6 +72,13 @@ class StageRecord:
     """Rows of metrics.jsonl, one per step, in order."""
     scores: Sequence[Score] = ()
     samples: Sequence[Sample] = ()
+    peak_memory: int | None = None
+    """Bytes of its largest process."""
+    gpus: int | None = None
+    leaks: Mapping[str, Any] = field(default_factory=dict)
+    """The report of a comparison of training sets with evaluation sets."""
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Task → what its results say of how it was asked: version, prompt_hash."""
     model: str = ""
     adapter: str = ""
     lm_eval_version: str = ""
@@ -89,6 +96,20 @@ class StageRecord:
     def samples_of(self, task: str) -> list[Sample]:
         """Its sample answers to one task."""
         return [sample for sample in self.samples if sample.task == task]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUse:
+    """A server that stages of the run used."""
+
+    name: str
+    engine: str
+    """What served; empty for one that ran already."""
+    status: str
+    restarts: int
+    used_by: tuple[str, ...]
+    url: str = ""
+    error: str = ""
 
 
 @dataclass(slots=True)
@@ -111,6 +132,7 @@ class RunRecord:
     ended: str = ""
     seconds: float | None = None
     stages: list[StageRecord] = field(default_factory=list)
+    services: list[ServiceUse] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """What of the run directory could not be read."""

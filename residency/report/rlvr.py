@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from residency.report.reader import Reader
 from residency.report.scores import LONGEST, integer, number, text
+
+T = TypeVar("T")
 
 EACH = 3
 """Rollouts of the first steps that are kept, and of the last."""
@@ -17,6 +19,26 @@ BEST = 2
 """Of the last tenth of the steps, those of the highest reward that are kept beside them."""
 PAIRS = 2
 """Validation questions whose first and last answers are kept."""
+
+BROWSED_STEPS = 20
+"""Steps of each split whose rollouts can be browsed: the first, the last and others evenly between."""
+BROWSED_EACH = 4
+"""Rollouts of each of them."""
+BROWSED_LONGEST = 1_500
+"""Characters of a prompt or an answer of a rollout that is browsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Some rollouts of one step."""
+
+    step: int
+    split: str
+    kept: int
+    """How many the stage kept of it."""
+    mean: float | None
+    """The mean of their rewards."""
+    rollouts: Sequence[Rollout]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +81,8 @@ class Rollouts:
     """Of the last tenth of the steps, the highest rewards that are not in `late`."""
     pairs: Sequence[tuple[Rollout, Rollout]] = ()
     """The first and the last answer to the same validation question."""
+    steps: Sequence[Step] = ()
+    """To browse: of training and of validation, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +258,52 @@ def _rollouts(path: Path, reader: Reader, upto: int | None) -> Rollouts | None:
     validation = [place for place in kept if place[2] == "validation"]
     ends = (validation[0][1], validation[-1][1]) if validation else (0, 0)
     first, last = ([p for p in validation if p[1] == end] for end in ends)
-    wanted = {place[0] for place in (*early, *late, *best, *first, *last)}
+    browsed = [step for split in ("train", "validation") for step in _browsed(kept, split)]
+    wanted = {place[0] for place in (*early, *late, *best, *first, *last, *(p for s in browsed for p in s))}
     texts = {line: _rollout(row) for line, row in enumerate(reader.rows(path)) if line in wanted}
 
     def shown(places: Sequence[_Place]) -> list[Rollout]:
         return [texts[place[0]] for place in places if place[0] in texts]
 
-    return Rollouts(len(kept), shown(early), shown(late), shown(best), _pairs(shown(first), shown(last)))
+    pairs = _pairs(shown(first), shown(last))
+    steps = [_step(places, kept, shown(places)) for places in browsed]
+    return Rollouts(len(kept), shown(early), shown(late), shown(best), pairs, steps)
+
+
+def _browsed(kept: Sequence[_Place], split: str) -> list[list[_Place]]:
+    """Some rollouts of some steps: the lowest and highest rewards of each, and what lies evenly between."""
+    by_step: dict[int, list[_Place]] = {}
+    for place in kept:
+        if place[2] == split:
+            by_step.setdefault(place[1], []).append(place)
+    found = []
+    for step in _spread(sorted(by_step), BROWSED_STEPS):
+        ranked = sorted(by_step[step], key=lambda p: (p[3] is None, -(p[3] or 0.0)))
+        found.append(_spread(ranked, BROWSED_EACH))
+    return found
+
+
+def _spread(items: Sequence[T], most: int) -> list[T]:
+    """At most so many, the first, the last and others evenly between."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def _step(places: Sequence[_Place], kept: Sequence[_Place], shown: Sequence[Rollout]) -> Step:
+    _, step, split, _ = places[0]
+    every = [p[3] for p in kept if p[1] == step and p[2] == split]
+    rewards = [reward for reward in every if reward is not None]
+    return Step(
+        step=step,
+        split=split,
+        kept=len(every),
+        mean=math.fsum(rewards) / len(rewards) if rewards else None,
+        rollouts=[
+            replace(one, prompt=one.prompt[-BROWSED_LONGEST:], answer=one.answer[:BROWSED_LONGEST])
+            for one in shown
+        ],
+    )
 
 
 def _best(train: Sequence[_Place], taken: set[int]) -> list[_Place]:

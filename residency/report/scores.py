@@ -58,6 +58,9 @@ class Sample:
     unreadable: bool
     values: Mapping[str, float]
     """Figures of this one answer by metric, where the stage left any."""
+    lenient: bool | None = None
+    """Right by the lenient reading; None where the task has none."""
+    extracted_lenient: str | None = None
 
 
 def text(value: Any) -> str:
@@ -122,7 +125,7 @@ def sample(row: Mapping[str, Any], position: int) -> Sample:
 
     identity = row.get("id")
     extracted = row.get("extracted")
-    known = {"task", "id", "correct", "unreadable"}
+    known = {"task", "id", "correct", "unreadable", "correct_lenient"}
     values = {k: v for k, raw in row.items() if k not in known and (v := number(raw)) is not None}
     return Sample(
         task=text(row.get("task")) or "?",
@@ -134,4 +137,11 @@ def sample(row: Mapping[str, Any], position: int) -> Sample:
         correct=None if row.get("correct") is None else bool(row["correct"]),
         unreadable=bool(row.get("unreadable")),
         values=values,
+        lenient=bool(row["correct_lenient"]) if row.get("correct_lenient") is not None else None,
+        extracted_lenient=text(row.get("extracted_lenient"))[:LONGEST] or None,
     )
+
+
+def is_lenient(metric: str) -> bool:
+    """Whether a metric is of the lenient reading: `accuracy_lenient`, `accuracy,lenient`."""
+    return metric.endswith(("_lenient", ",lenient"))

@@ -79,6 +79,10 @@ def secrets_of(stage: Command) -> dict[str, str]:
     token = stage.job.config.get("token_env")
     if stage.recipe.kind == SERVE and token and not (isinstance(given, Mapping) and token in given):
         found.setdefault(str(token), "the token that clients must send")
+    endpoint = stage.job.config.get("endpoint")
+    key = endpoint.get("key_env") if isinstance(endpoint, Mapping) else None
+    if key and not (isinstance(given, Mapping) and key in given):
+        found.setdefault(str(key), "the key of the endpoint")
     return found
 
 

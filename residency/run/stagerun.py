@@ -293,6 +293,8 @@ class StageRun:
             self._context.view.line(self.stage.name, line)
         self._take_metrics()
         self.state.exit = ended.number
+        peaks = [peak for peak in (self.state.peak_memory, ended.peak_memory) if peak]
+        self.state.peak_memory = max(peaks, default=None)
         if ended.code == 0 and not self._stalled:
             try:
                 self._accept(self._verify())

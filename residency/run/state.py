@@ -60,6 +60,10 @@ class State:
     """Every file of the outputs, relative to the folder → its size in bytes."""
     metrics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    peak_memory: int | None = None
+    """Bytes of memory that its largest process held at most, over all attempts that came to their end."""
+    gpus: int = 0
+    """GPUs that it had."""
     error: dict[str, str | None] | None = None
     """`message` and `hint` of the last failure."""
 
@@ -116,6 +120,8 @@ def begin(stage: PlannedStage, previous: State | None, resumed: str | None, run:
         attempts=(previous.attempts if previous else 0) + 1,
         resumed_from=resumed,
         run=run,
+        peak_memory=previous.peak_memory if previous else None,
+        gpus=stage.job.gpus,
     )
 
 

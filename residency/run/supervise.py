@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -234,7 +235,9 @@ class Supervisor:
                 watched.remove(out)
         self.write(self.folder.finish())
         code = os.waitstatus_to_exitcode(self.exit)
-        self.tell(exit=code if code >= 0 else None, signal=-code if code < 0 else None)
+        # KiB on Linux, bytes on macOS: of the largest process that has ended.
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1024 if procs.LINUX else 1)
+        self.tell(exit=code if code >= 0 else None, signal=-code if code < 0 else None, peak=peak)
         return code if code >= 0 else 128 - code
 
     def timeout(self, now: float, leftovers_until: float | None) -> float | None:

@@ -40,6 +40,20 @@ class Inputs:
     """Versions that count beside the engine's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows that a stage learns from, or measures a model on; what `residency.plan.guard` compares.
+
+    Each is an absolute path, or the token of another stage's output.
+    """
+
+    training: tuple[str, ...] = ()
+    evaluation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Task → its data."""
+    elsewhere: tuple[str, ...] = ()
+    """What cannot be looked at, in words: rows on a hub, a task that brings its own."""
+
+
 class StageKind(ABC):
     """One kind. Instances hold no state."""
 
@@ -69,3 +83,7 @@ class StageKind(ABC):
     def inputs(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Inputs:
         """What the fingerprint covers beside the resolved recipe."""
         return Inputs()
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """What it trains a model on, or measures it on; nothing for a stage that does neither."""
+        return Rows()

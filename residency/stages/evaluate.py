@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.benchmark import asked as gold_answers
+from residency.endpoint import check as endpoint_check
+from residency.endpoint import settings as endpoint_settings
 from residency.engines.base import CheckContext, Engine
-from residency.engines.lm_eval import places, questions, taskfiles
-from residency.engines.lm_eval.engine import ENGINE
+from residency.engines.lm_eval import places, prompting, questions, served_stage, taskfiles
+from residency.engines.lm_eval.engine import ENGINE, SERVED
+from residency.evaluation import prompts, styles
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import probe
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Node, Sequence, Span, at, key_span
 from residency.recipe.suggest import closest
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages import _prompts
+from residency.stages.base import Inputs, Output, Rows, StageKind
 
 TRUSTED = ("rewards", "processors", "residency")
 """Packages whose functions a task file may call."""
 
 SCORING = (
     "residency.engines.lm_eval.answers.extract",
+    "residency.engines.lm_eval.asking.asked",
     "residency.engines.lm_eval.results.scores",
+    "residency.evaluation.prompts.render",
     "residency.stats.wilson",
 )
 """What every score depends on beside the task's own functions."""
@@ -44,8 +51,8 @@ class Evaluate(StageKind):
     name = "evaluate"
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
-        """lm-eval."""
-        return ENGINE
+        """lm-eval, in process or asking a server."""
+        return SERVED if config.get("endpoint") else ENGINE
 
     def outputs(self, config: Mapping[str, Any]) -> dict[str, Output]:
         """`results`: scores; `samples`: what was asked and answered, row by row."""
@@ -69,21 +76,46 @@ class Evaluate(StageKind):
             if task:
                 found += task.files
                 functions.update(task.functions)
+                if task.questions:
+                    found += prompting.files(config, task, starts, project)
+                    functions.update(prompting.readings(config, task, starts, project))
         return Inputs(
             files=tuple(dict.fromkeys(found)),
             functions=tuple(sorted(functions)),
-            ignore=("lm_eval.verbosity", "lm_eval.write_out"),
+            ignore=(
+                "lm_eval.verbosity",
+                "lm_eval.write_out",
+                *(f"endpoint.{key}" for key in endpoint_settings.HOW_FAST),
+            ),
         )
 
     def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
         """Tasks that exist, a readable data file for each that needs one, a model, a limit."""
         starts = places.roots(recipe.folder, context.project)
+        endpoint_check.check(recipe, found)
         for key in ("model", "adapter"):
             _check_model(recipe, key, starts, found)
         tasks = _check_tasks(recipe, context, found)
-        _check_data(recipe, tasks, starts, found)
+        _check_likelihoods(recipe, tasks, found)
+        asked = _prompts.check(recipe, tasks, context, starts, found)
+        _check_data(recipe, tasks, asked, starts, found)
         _check_limit(recipe, found)
-        _check_template(recipe, starts, found)
+        if not any(style.chat is not None for style in asked.values()):
+            _check_template(recipe, starts, found)
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """The questions of each task that lie in a file; a task may bring its own."""
+        starts = places.roots(recipe_folder, project)
+        given = places.data_files(config)
+        found = {
+            task: (path if places.is_token(path) else str(places.place(path, starts)),)
+            for task, path in given.items()
+        }
+        own = [task for task in places.task_names(config) if task not in given]
+        return Rows(
+            evaluation=found,
+            elsewhere=tuple(f"the task {task}, which brings its own questions" for task in own),
+        )
 
 
 def _check_model(recipe: Recipe, key: str, starts: tuple[Path, ...], found: Diagnostics) -> None:
@@ -121,7 +153,7 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
         if name not in own:
             known = taskfiles.shipped(context.project)
             if known and name not in known:
-                close = closest(name, own) or closest(name, known)
+                close = closest(name, [*own, *sorted(known)])
                 hint = f"did you mean `{close[0]}`?" if close else f"this project's are {', '.join(own)}"
                 found.add("unknown-task", f"there is no task `{name}`", where, hint=hint)
             continue
@@ -156,6 +188,24 @@ def _check_tasks(recipe: Recipe, context: CheckContext, found: Diagnostics) -> d
     return tasks
 
 
+def _check_likelihoods(recipe: Recipe, tasks: Mapping[str, taskfiles.TaskFile], found: Diagnostics) -> None:
+    """A task that weighs its choices needs /completions."""
+    over = endpoint_settings.endpoint(recipe.config)
+    if over is None or places.is_token(over.api):
+        return
+    if served_stage.by_tokens(over, str(recipe.config.get("model") or "") or None):
+        return
+    for name, task in tasks.items():
+        if task.config.get("output_type") not in (None, "generate_until"):
+            found.add(
+                "conflicting-keys",
+                f"the task {name} weighs its choices by their likelihood, which no chat interface gives",
+                _item(recipe, "tasks", name),
+                hint="name the served checkpoint under `model:` and leave `api` out, "
+                "or choose a task that is answered by generation",
+            )
+
+
 def _item(recipe: Recipe, key: str, value: str) -> Node | Span:
     """Where `value` stands in the list under `key`."""
     node = recipe.tree.get(key)
@@ -167,6 +217,7 @@ def _item(recipe: Recipe, key: str, value: str) -> Node | Span:
 def _check_data(
     recipe: Recipe,
     tasks: Mapping[str, taskfiles.TaskFile],
+    asked: Mapping[str, styles.Style],
     starts: tuple[Path, ...],
     found: Diagnostics,
 ) -> None:
@@ -174,7 +225,7 @@ def _check_data(
     names = places.task_names(recipe.config)
     own = taskfiles.own(starts[1])
     for name, task in tasks.items():
-        if name not in data and task.local and task.questions:
+        if name not in data and task.local and (task.questions or task.asked):
             found.add(
                 "missing-task-data",
                 f"the task {name} needs a data file",
@@ -205,34 +256,36 @@ def _check_data(
             path = places.find(given, starts)
             if path is None or not path.is_file():
                 found.add("missing-file", f"there is no file {places.place(given, starts)}", node)
-            elif tasks[name].questions:
-                _check_rows(path, tasks[name].labels, node, found)
+            elif tasks[name].questions or tasks[name].asked:
+                _check_rows(path, tasks[name], asked.get(name), node, found)
 
 
-def _check_rows(path: Path, labels: tuple[str, ...], node: Node, found: Diagnostics) -> None:
+def _check_rows(
+    path: Path, task: taskfiles.TaskFile, style: styles.Style | None, node: Node, found: Diagnostics
+) -> None:
     """Look at the rows: the first that are wrong, how many ask what another asked already."""
     bad: list[str] = []
-    asked: dict[tuple[str, str], int] = {}
+    asked: dict[str, int] = {}
     ids: dict[str, int] = {}
     rows = looked = twice = same_id = 0
     try:
         for number, row in questions.read(path):
             rows += 1
             try:
-                item = questions.question(row, labels, number)
+                name, text = _asked(row, task, style, number)
             except questions.BadRow as error:
                 bad.append(f"row {number}: {error}")
                 continue
-            twice += asked.setdefault((item["system"], item["question"]), number) != number
-            same_id += ids.setdefault(item["id"], number) != number
-            looked += len(item["question"])
+            twice += asked.setdefault(text, number) != number
+            same_id += ids.setdefault(name, number) != number
+            looked += len(text)
             if looked > LOOK_BYTES:
                 break
     except (questions.BadRow, OSError, UnicodeDecodeError) as error:
         bad.append(str(error))
     if bad:
         more = f"; and {len(bad) - 1} more" if len(bad) > 1 else ""
-        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint="columns: instruction, output")
+        found.add("bad-data-row", f"{path.name}: {bad[0]}{more}", node, hint=_columns(task))
     elif not rows:
         found.add("bad-data-row", f"{path} holds no rows", node)
     if twice:
@@ -250,6 +303,20 @@ def _check_rows(path: Path, labels: tuple[str, ...], node: Node, found: Diagnost
             node,
             severity="warning",
         )
+
+
+def _asked(row: Any, task: taskfiles.TaskFile, style: styles.Style | None, number: int) -> tuple[str, str]:
+    """A row's id, and all that is asked."""
+    if task.asked:
+        return gold_answers.look(row, number)
+    item = questions.item(row, task.labels, number)
+    return item["id"], prompts.text(prompts.render(item, style or styles.Style()).messages)
+
+
+def _columns(task: taskfiles.TaskFile) -> str:
+    if task.asked:
+        return "columns: " + ", ".join(gold_answers.COLUMNS)
+    return "columns: instruction, output" if task.labels else "columns: id, question, options, label"
 
 
 def _check_limit(recipe: Recipe, found: Diagnostics) -> None:

@@ -16,7 +16,8 @@ from residency.engines.verl.engine import ENGINE
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import Answer
 from residency.recipe.model import TOKEN_OPEN, Recipe
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages._rows import located
+from residency.stages.base import Inputs, Output, Rows, StageKind
 
 # Keys that change what is reported, kept or how fast it goes, and not the weights.
 NO_EFFECT = (
@@ -84,6 +85,12 @@ class Rlvr(StageKind):
             ignore=tuple(ignore),
             versions=versions,
         )
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """The prompts that it trains on, and with them their ground truths."""
+        from residency.engines.verl import datasets
+
+        return located(datasets.asked(config, "dataset"), recipe_folder, project)
 
 
 KIND = Rlvr()

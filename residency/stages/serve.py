@@ -28,6 +28,9 @@ HOW_IT_RUNS = (
 )
 """Keys that say where and how a server runs, not what it answers."""
 
+OF_A_MODEL = ("model", "adapter", "served_model_name")
+"""Keys of the engines that serve a model."""
+
 
 class Serve(StageKind):
     """`kind: serve`."""
@@ -44,9 +47,8 @@ class Serve(StageKind):
                     f"`{name}` has no effect: the engine is `{engine}`",
                     key_span(recipe.tree, (name,)) or recipe.tree,
                 )
-        if engine in serving.names() and engine not in recipe.tree.entries:
-            where = key_span(recipe.tree, ("engine",)) or recipe.tree
-            found.add("missing-key", f"the engine `{engine}` needs its block `{engine}:`", where)
+        if engine in serving.names():
+            _check_engine(recipe, serving.get(str(engine)), found)
         _check_patience(recipe, found)
         host = recipe.tree.get("host")
         if not isinstance(host, Scalar) or not isinstance(host.value, str) or not is_known(host):
@@ -56,7 +58,7 @@ class Serve(StageKind):
                 "open-server",
                 f"the server would listen at {host.value}, where other machines reach it, without a token",
                 host,
-                hint="name the variable that holds one: `token_env: RETRIEVER_TOKEN`, or listen at 127.0.0.1",
+                hint="name the variable that holds one: `token_env: SERVER_TOKEN`, or listen at 127.0.0.1",
             )
 
     def engine(self, config: Mapping[str, Any]) -> Engine:
@@ -96,6 +98,25 @@ def _check_patience(recipe: Recipe, found: Diagnostics) -> None:
             node,
             hint="let `hung_seconds` be at least twice `health_every`; 0 turns the watch off",
         )
+
+
+def _check_engine(recipe: Recipe, engine: serving.Server, found: Diagnostics) -> None:
+    """What an engine must be told, and what has no effect on it."""
+    where = key_span(recipe.tree, ("engine",)) or recipe.tree
+    entries = recipe.tree.entries
+    if engine.needs_block and engine.name not in entries:
+        found.add("missing-key", f"the engine `{engine.name}` needs its block `{engine.name}:`", where)
+    if engine.takes_model and "model" not in entries:
+        found.add("missing-key", f"the engine `{engine.name}` needs a `model`", where)
+    if not engine.takes_model:
+        for key in OF_A_MODEL:
+            node = recipe.tree.get(key)
+            if node is not None and getattr(node, "value", None) is not None:
+                found.add(
+                    "unused-key",
+                    f"`{key}` has no effect: the engine `{engine.name}` serves no model",
+                    key_span(recipe.tree, (key,)) or node,
+                )
 
 
 KIND = Serve()

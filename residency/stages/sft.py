@@ -17,7 +17,7 @@ from residency.files import sha256_value
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Mapping as Tree
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages.base import Inputs, Output, Rows, StageKind
 
 BLOCK = "llamafactory"
 
@@ -122,6 +122,22 @@ class Sft(StageKind):
             files=tuple(dict.fromkeys([*files, *chosen.files])),
             ignore=tuple(ignore),
             versions=versions,
+        )
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """The files of `dataset`; those of the hub cannot be looked at."""
+        named = datasets.asked(config, "dataset")
+        tokens = [name for name in named if TOKEN_OPEN in name]
+        chosen = _data(config, recipe_folder, project)
+        places_of = {name: str(entry.get("file_name") or "") for name, entry in chosen.info.items()}
+        files = [places_of.get(name, "") for name in named if name not in tokens]
+        there = [path for path in files if Path(path).is_absolute()]
+        away = [
+            name for name in named if name not in tokens and not Path(places_of.get(name, "")).is_absolute()
+        ]
+        return Rows(
+            training=tuple(dict.fromkeys([*tokens, *there])),
+            elsewhere=tuple(f"the dataset {name}, which is not on this disk" for name in away),
         )
 
 

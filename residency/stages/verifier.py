@@ -18,7 +18,8 @@ from residency.recipe.nodes import Node, Scalar, Sequence, at, key_span
 from residency.recipe.suggest import closest
 from residency.recipe.tokens import is_known
 from residency.rewards import datasets
-from residency.stages.base import Inputs, Output, StageKind
+from residency.stages._rows import located
+from residency.stages.base import Inputs, Output, Rows, StageKind
 from residency.verifier import text
 
 NO_EFFECT = (
@@ -97,6 +98,10 @@ class Verifier(StageKind):
             functions=READS_AS,
             ignore=("resources.cpus", *(f"training.{key}" for key in NO_EFFECT)),
         )
+
+    def rows(self, config: Mapping[str, Any], recipe_folder: Path, project: Path) -> Rows:
+        """What the verifier is trained on."""
+        return located(datasets.names(config.get("dataset")), recipe_folder, project)
 
 
 def _check_model(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:

@@ -210,6 +210,7 @@ def test_a_plain_yaml_trains_as_by_hand_and_is_reused(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_pretraining_fine_tuning_rewards_and_preferences(place: Path) -> None:
     launch(place, "stages.yaml", "--plain")

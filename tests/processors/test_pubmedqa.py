@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from processors.pubmedqa import read, read_golden
-from residency.errors import StageFailed
+from residency.errors import RecipeInvalid, StageFailed
 from residency.processing import Report
 
 COMMIT = "1cbae8e92f72f20c8d3747cbb3bf5bc53554d997"
@@ -114,3 +114,27 @@ def test_a_golden_file_needs_the_ground_truth(tmp_path: Path) -> None:
     (tmp_path / "g.json").write_text(json.dumps([golden("1")]))
     with pytest.raises(StageFailed, match="ground truth"):
         list(read_golden(iter([{"path": str(tmp_path / "g.json")}])))
+
+
+def test_the_ten_folds(mirror_dir: Path) -> None:
+    data = mirror_dir / "raw.githubusercontent.com" / "pubmedqa" / "pubmedqa" / COMMIT / "data"
+    sources = [{"path": str(data / name)} for name in ("ori_pqal.json", "test_ground_truth.json")]
+    truth = json.loads((data / "test_ground_truth.json").read_text())
+    dev = [{row["pmid"] for row in read(iter(sources), part="dev", fold=fold)} for fold in range(10)]
+    assert [len(fold) for fold in dev] == [50] * 10
+    assert len(set().union(*dev)) == 500
+    assert not set().union(*dev) & set(truth)
+    train = {row["pmid"] for row in read(iter(sources), part="train", fold=3)}
+    assert train == set().union(*dev) - dev[3]
+    assert len(list(read(iter(sources), part="test", fold=3))) == 500
+
+
+def test_a_fold_needs_all_questions(tmp_path: Path) -> None:
+    sources = files(tmp_path, {"1": question(), "2": question("maybe")}, {"1": "yes"})
+    with pytest.raises(RecipeInvalid, match="needs a fold"):
+        list(read(iter(sources), part="dev"))
+    with pytest.raises(StageFailed, match="official split"):
+        list(read(iter(sources), part="dev", fold=0))
+    sources = files(tmp_path, {"1": question(), "2": question("?")}, {"1": "yes"})
+    with pytest.raises(StageFailed, match="a label for each question"):
+        list(read(iter(sources), part="train", fold=0))

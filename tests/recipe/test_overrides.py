@@ -86,7 +86,6 @@ def test_the_last_one_wins_and_knows_its_place(load_files: Load) -> None:
         ("extends=x.yaml", "bad-override", "extends"),
         ("profiles.smoke=1", "bad-override", "profiles"),
         ("params.modle=x", "unknown-param", "modle"),
-        ("model=x", "unknown-key", "model"),
         ("name=[1, 2", "yaml-syntax", "["),
         ("name=@x", "yaml-syntax", "@"),
         ("name=⟦x⟧", "reserved-character", "⟦x⟧"),
@@ -104,8 +103,38 @@ def test_what_cannot_be_set(load_files: Load, text: str, code: str, piece: str) 
 
 
 def test_a_parameter_named_without_params(load_files: Load) -> None:
-    loaded = load_files(RECIPE, overrides=("model=x",))
-    assert loaded.found.items[0].hint == "did you mean --set params.model=x?"
+    loaded = load_files(RECIPE, overrides=("model=x", "mix.a=5"))
+    assert loaded.found.items == []
+    assert loaded.recipe is not None
+    assert loaded.recipe.params["model"] == "x"
+    assert loaded.recipe.params["mix"]["a"] == 5
+
+
+EVALUATE = {
+    "r.yaml": """
+        kind: evaluate
+        params: {model: small, limit: 3, tasks: pubmedqa}
+        model: ${params.model}
+        tasks: ["${params.tasks}"]
+        """
+}
+
+
+def test_a_parameter_that_is_a_key_too(load_files: Load) -> None:
+    """The parameter where the key is no more than that; else the key, which is said."""
+    loaded = load_files(EVALUATE, overrides=("model=big",))
+    assert loaded.found.items == []
+    assert loaded.recipe is not None
+    assert (loaded.recipe.params["model"], loaded.config["model"]) == ("big", "big")
+    for text, key in (("tasks=[medqa]", "tasks"), ("limit=7", "limit")):
+        loaded = load_files(EVALUATE, overrides=(text,))
+        assert loaded.codes == ["bad-override"]
+        warning = loaded.found.items[0]
+        assert warning.severity == "warning"
+        assert warning.hint == f"--set params.{text} sets the parameter"
+        assert loaded.config[key] == ([["medqa"], 7][key == "limit"])
+        assert loaded.recipe is not None
+        assert loaded.recipe.params == {"model": "small", "limit": 3, "tasks": "pubmedqa"}
 
 
 def test_sets_parameters(load_files: Load) -> None:

@@ -181,4 +181,4 @@ def test_without_intervals_nothing_is_said() -> None:
 def test_bootstrap_is_the_same_every_time() -> None:
     values = [0.1, -0.2, 0.4, 0.0, 0.3]
     assert paired_bootstrap(values) == paired_bootstrap(values)
-    assert paired_bootstrap([0.25] * 30) == (0.25, 0.25)
+    assert paired_bootstrap([0.25] * 30)[:2] == (0.25, 0.25)

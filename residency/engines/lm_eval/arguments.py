@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.endpoint.settings import endpoint
 from residency.engines.base import CheckContext
-from residency.engines.lm_eval import places
+from residency.engines.lm_eval import places, served_stage
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import key_span
@@ -84,13 +85,13 @@ def fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def filled(
-    config: Mapping[str, Any], *, model: str, adapter: str | None, tasks: list[str], gpus: int
+    config: Mapping[str, Any], *, model: str | None, adapter: str | None, tasks: list[str], gpus: int
 ) -> dict[str, Any]:
     """lm-eval's arguments in the form of its `--config` file: the recipe's, and what it leaves open.
 
     Args:
         config: The resolved recipe.
-        model: An absolute path, or a hub name.
+        model: An absolute path, or a hub name; None where an endpoint alone says what answers.
         adapter: The same for the adapter, or None.
         tasks: The tasks' names.
         gpus: GPUs of the stage; 0 for a CPU.
@@ -112,6 +113,17 @@ def filled(
             if adapter:
                 model_args = {"lora_local_path": adapter, **model_args}
     limit = places.limit(config)
+    over = endpoint(config)
+    if over is not None:
+        return {
+            **given,
+            **({} if served_stage.by_tokens(over, model) else {"apply_chat_template": True}),
+            "tasks": tasks,
+            "include_path": "tasks",
+            **({} if limit is None else {"limit": limit}),
+            "log_samples": True,
+            "output_path": "outputs/lm_eval",
+        }
     return {
         **given,
         "model": kind,
@@ -158,6 +170,8 @@ def check(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
                 where(*path),
                 hint=f"if you trust it, add `--trust {config.get('model')}` to the command line",
             )
+    if config.get("endpoint"):
+        _check_beside_endpoint(given, where, found)
     if "samples" in given and places.limit(config) is not None:
         found.add(
             "conflicting-keys",
@@ -186,3 +200,15 @@ def check(recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
             where("adapter"),
             hint="merge it with an `export` stage, or use `model: hf`",
         )
+
+
+def _check_beside_endpoint(given: Mapping[str, Any], where: Callable[..., Any], found: Diagnostics) -> None:
+    """Arguments of a model in process, beside a server."""
+    for key in ("model", "model_args", "device", "max_batch_size"):
+        if key in given:
+            found.add(
+                "conflicting-keys",
+                f"`endpoint` says what answers, and lm_eval.{key} is for a model in this process",
+                where("lm_eval", key),
+                hint="leave it out: what the endpoint is and how it is asked stands under `endpoint:`",
+            )

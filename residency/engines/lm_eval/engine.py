@@ -8,13 +8,24 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from residency import stats
+from residency.endpoint import kept
+from residency.endpoint.settings import endpoint
 from residency.engines.base import CheckContext, Engine, Job, Launch, Progress, Verified
-from residency.engines.lm_eval import arguments, failures, places, questions, taskfiles
+from residency.engines.lm_eval import (
+    arguments,
+    failures,
+    places,
+    prompting,
+    questions,
+    served_stage,
+    taskfiles,
+)
+from residency.engines.lm_eval import results as result_files
 from residency.errors import StageFailed
 from residency.files import read_json
 from residency.recipe.diagnostics import Diagnostics
@@ -37,22 +48,37 @@ class LmEval(Engine):
         names = places.task_names(job.config)
         own = {name: task for name in names if (task := taskfiles.find(job.project, name))}
         data = {k: str(places.place(v, starts)) for k, v in places.data_files(job.config).items()}
-        model = places.model(str(job.config["model"]), starts)
+        named = job.config.get("model")
+        model = places.model(str(named), starts) if named else None
+        over = endpoint(job.config)
         adapter = job.config.get("adapter")
         adapter = places.model(str(adapter), starts) if adapter else None
         block = arguments.filled(job.config, model=model, adapter=adapter, tasks=names, gpus=job.gpus)
+        asked = {
+            name: prompting.keys(job.config, task, starts, job.project)
+            for name, task in own.items()
+            if task.questions
+        }
+        block |= prompting.chat(block, asked)
         stage = {"model": model, "adapter": adapter, "tasks": names, "own": sorted(own), "data": data}
+        if over is not None:
+            stage |= served_stage.stage(job.config, model)
+            stage["model"] = model or over.model or over.shown
         files = {"stage.yaml": _yaml(stage), "lm_eval.yaml": _yaml(block)}
         for name, task in own.items():
             path = data.get(name)
-            files[f"tasks/{name}.yaml"] = task.render(Path(path) if path else None)
+            files[f"tasks/{name}.yaml"] = task.render(
+                Path(path) if path else None, asked.get(name), job.config.get("samples")
+            )
             for module in (path for path in task.files if path.suffix == ".py"):
                 beside = module.relative_to(task.path.parent)
                 files[f"tasks/{beside}"] = module.read_text(encoding="utf-8")
         return Launch(
             argv=(*_python(job, block), "-m", "residency.engines.lm_eval.main", "stage.yaml"),
             files=files,
-            env=_environment(job, block, offline=Path(model).is_absolute() and len(own) == len(names)),
+            env=_environment(
+                job, block, offline=(not model or Path(model).is_absolute()) and len(own) == len(names)
+            ),
             stall_seconds=3600,
         )
 
@@ -61,8 +87,9 @@ class LmEval(Engine):
         for name in ("results.json", "samples.jsonl"):  # of an attempt that did not pass `verify`
             (job.outputs / name).unlink(missing_ok=True)
         (job.folder / "progress.json").unlink(missing_ok=True)
-        kept = sum(len(row["answers"]) for row in _kept(job.folder))
-        return f"{kept} answered requests" if kept else None
+        found = sum(len(row["answers"]) for row in _kept(job.folder))
+        found += kept.count(job.folder / served_stage.KEPT)
+        return f"{found} answered requests" if found else None
 
     def progress(self, job: Job) -> Progress:
         """Requests answered, of those of one type (generation, likelihood)."""
@@ -92,11 +119,7 @@ class LmEval(Engine):
                 raise StageFailed(f"{task}: samples.jsonl has {counts[task]} rows for {asked} questions")
             if task in expected and asked != expected[task]:
                 raise StageFailed(f"{task}: {asked} questions were asked of {expected[task]}")
-            if about["too_long"]:
-                warnings.append(
-                    f"{task}: {about['too_long']} of {asked} prompts are longer than the model's "
-                    "context; their beginning was cut off"
-                )
+            warnings += result_files.warnings(task, about)
         metrics: dict[str, Any] = {}
         for row in results["scores"]:
             name = f"{row['task']}/{row['metric']}"
@@ -108,7 +131,10 @@ class LmEval(Engine):
                     raise StageFailed(f"{name} is {row['value']}, by samples.jsonl it is {share}")
             metrics[name] = row["value"]
             if row["unreadable"] and row["metric"] == "accuracy":
-                warnings.append(f"{row['task']}: {row['unreadable']} of {row['n']} answers could not be read")
+                each = results["tasks"].get(row["task"], {}).get("answers_each", 1)
+                warnings.append(
+                    f"{row['task']}: {row['unreadable']} of {row['n'] * each} answers could not be read"
+                )
             if row["note"] and row["note"] not in warnings:
                 warnings.append(row["note"])
         if not metrics:
@@ -126,6 +152,8 @@ def _yaml(value: Any) -> str:
 
 
 def _python(job: Job, block: Mapping[str, Any]) -> tuple[str, ...]:
+    if "endpoint" in job.config:
+        return (sys.executable,)
     spread = {"parallelize", "tp_plan", "device_map"} & arguments.mapping(block["model_args"]).keys()
     if job.gpus > 1 and block["model"] in arguments.HF_MODELS and not spread:
         # A copy of the model on each GPU, each answering its share of the questions.
@@ -171,7 +199,7 @@ def _count(path: Path) -> tuple[Counter[str], dict[str, list[float]]]:
                 row = json.loads(line)
                 counts[row["task"]] += 1
                 if row["correct"] is not None:
-                    right[row["task"]].append(float(row["correct"]))
+                    right[row["task"]].append(float(row.get("share", row["correct"])))
     except FileNotFoundError:
         raise StageFailed("the evaluation ended without outputs/samples.jsonl") from None
     except (ValueError, KeyError) as error:
@@ -187,7 +215,7 @@ def _expected(job: Job) -> dict[str, int]:
     expected = {}
     for name, given in places.data_files(job.config).items():
         task = taskfiles.find(job.project, name)
-        if task is None or not task.questions:
+        if task is None or not (task.questions or task.asked):
             continue
         n = sum(1 for _ in questions.read(places.place(given, starts)))
         if isinstance(picked, Mapping) and name in picked:
@@ -198,4 +226,21 @@ def _expected(job: Job) -> dict[str, int]:
     return expected
 
 
+class Served(LmEval):
+    """lm-evaluation-harness asking a server."""
+
+    exits_as_launcher: ClassVar[bool] = True
+
+    def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
+        """What the command wrote down; else what its log says."""
+        found = read_json(job.folder / "error.json") or {}
+        said, hint = (found["message"], found.get("hint")) if found else failures.explain(log_tail)
+        answered = kept.count(job.folder / served_stage.KEPT)
+        if answered:
+            going_on = f"{answered} answers are kept: the same command asks only what is left"
+            hint = f"{hint}\n{going_on}" if hint else going_on
+        return said, hint
+
+
 ENGINE = LmEval()
+SERVED = Served()

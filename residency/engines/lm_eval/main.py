@@ -1,8 +1,8 @@
 """The command of an `evaluate` stage: `python -m residency.engines.lm_eval.main stage.yaml`.
 
-It asks a model through lm-eval's Python API, keeps every finished batch of answers, and writes
-`outputs/samples.jsonl` and `outputs/results.json` at the end, each whole. Killed and started
-again it asks only what is not answered yet.
+It asks a model through lm-eval's Python API, keeps every finished batch of answers (over an endpoint
+every answer), and writes `outputs/samples.jsonl` and `outputs/results.json` at the end, each whole.
+Killed and started again it asks only what is not answered yet.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from typing import Any
 import yaml
 
 from residency import files
-from residency.engines.lm_eval import results
+from residency.engines.lm_eval import asking, results, served_stage
+from residency.engines.lm_eval.arguments import HF_MODELS
 from residency.engines.lm_eval.keep import Keeper, Kept, Request
+from residency.engines.lm_eval.prompts import Asked
+from residency.errors import EXIT_FAILED, ResidencyError
+
+ERROR = "error.json"
+"""What went wrong and what to do, where that is known, below the stage's folder."""
 
 SAY_EVERY = 10.0
 """Seconds between two lines of progress in the log."""
@@ -47,7 +53,7 @@ class Watch:
             print(text, flush=True)
 
     def batch(self, done: int, total: int, requests: Sequence[Request], answers: Sequence[Any]) -> None:
-        """Count a finished batch, and score what can be scored already."""
+        """Count a finished batch, and score what can be scored already; an empty one is only told."""
         for request, answer in zip(requests, answers, strict=True):
             task = self.tasks.get(str(request.task_name))
             if task is not None and isinstance(answer, str):
@@ -55,11 +61,12 @@ class Watch:
                 if right is not None:
                     self.running.setdefault(str(request.task_name), []).append(float(right))
         now = time.monotonic()
-        if done == total or now - self.written >= WRITE_EVERY:
+        told = done == total or not requests
+        if told or now - self.written >= WRITE_EVERY:
             self.written = now
             metrics = {f"{task}/accuracy": sum(v) / len(v) for task, v in self.running.items()}
             self._write({"done": done, "total": total, "metrics": metrics})
-        if not self.quiet and (done == total or now - self.said >= SAY_EVERY):
+        if not self.quiet and (told or now - self.said >= SAY_EVERY):
             self.said = now
             so_far = "".join(
                 f", {task} {sum(v):.0f} of {len(v)} right so far" for task, v in self.running.items()
@@ -102,27 +109,32 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
     )
     loaded = manager.load(list(stage["tasks"]))
     _configure(loaded["tasks"], config)
+    asking.attach(loaded["tasks"])
 
-    watch.message("loading the model")
-    lm = _model(config)
-    purpose = files.sha256_value([dict(stage), (folder / "lm_eval.yaml").read_text(encoding="utf-8")])
-    kept = Kept(folder / f"answers-{rank}.jsonl", purpose)
-    if kept.batches:
-        print(f"going on: {len(kept.batches)} batches were answered before", flush=True)
-    automatic = str(config.batch_size).startswith("auto")
-    keeper = Keeper(
-        kept,
-        batch_size=None if automatic else _batch(config, lm),
-        most=config.max_batch_size or 64,
-        seed=(config.seed or [None] * 4)[2] if _sampled(loaded["tasks"]) else None,
-        expected=sum(_requests(task, config) for task in loaded["tasks"].values()) // lm.world_size,
-        report=watch.batch,
+    seed = (config.seed or [None] * 4)[2] if _sampled(loaded["tasks"]) else None
+    expected = sum(_requests(task, config) for task in loaded["tasks"].values())
+    keeper = None
+    if stage.get("endpoint"):
+        watch.message("looking for the server")
+        lm, engine = served_stage.open_model(stage, folder, seed=seed, expected=expected, report=watch.batch)
+        if lm.kept.rows:
+            print(f"going on: {len(lm.kept.rows)} answers were kept", flush=True)
+    else:
+        watch.message("loading the model")
+        lm, engine = _model(config), _in_process(config)
+        keeper = _keeper(stage, folder, config, lm, rank, seed=seed, expected=expected, report=watch.batch)
+        keeper.attach(lm)
+    asked = Asked()
+    asked.attach(lm)
+    asking.attach_second(
+        lm, loaded["tasks"], chat=bool(config.apply_chat_template), system=config.system_instruction
     )
-    keeper.attach(lm)
     watch.tasks = {
         name: task
         for name, task in loaded["tasks"].items()
-        if task.config.output_type == "generate_until" and not task.config.filter_list
+        if task.config.output_type == "generate_until"
+        and not task.config.filter_list
+        and asking.steps(task) == 1  # reasoning is no answer yet
     }
     found = lm_eval.evaluate(
         lm=lm,
@@ -137,12 +149,53 @@ def evaluate(stage: Mapping[str, Any], folder: Path) -> None:
         fewshot_as_multiturn=bool(config.fewshot_as_multiturn),
         confirm_run_unsafe_code=config.confirm_run_unsafe_code,
     )
-    kept.close()
-    too_long = keeper.too_long
+    answerer = keeper or lm
+    answerer.kept.close()
+    too_long = answerer.too_long
     if lm.world_size > 1:
         too_long = set().union(*(lm.gather_object(too_long, dst=0) or ()))
     if found is not None and rank == 0:
-        write(stage, folder, loaded["tasks"], found, too_long, limit=config.limit or config.samples)
+        counts = {"too_long": too_long}
+        if keeper is None:
+            counts |= {"refused": lm.refused, "empty": lm.empty}
+        write(
+            stage,
+            folder,
+            loaded["tasks"],
+            found,
+            counts,
+            asked=asked,
+            engine=engine,
+            limit=config.limit or config.samples,
+            system=config.system_instruction,
+        )
+
+
+def _keeper(
+    stage: Mapping[str, Any],
+    folder: Path,
+    config: Any,
+    lm: Any,
+    rank: int,
+    *,
+    seed: int | None,
+    expected: int,
+    report: Any,
+) -> Keeper:
+    """What keeps the answers of a model in this process."""
+    purpose = files.sha256_value([dict(stage), (folder / "lm_eval.yaml").read_text(encoding="utf-8")])
+    kept = Kept(folder / f"answers-{rank}.jsonl", purpose)
+    if kept.batches:
+        print(f"going on: {len(kept.batches)} batches were answered before", flush=True)
+    automatic = str(config.batch_size).startswith("auto")
+    return Keeper(
+        kept,
+        batch_size=None if automatic else _batch(config, lm),
+        most=config.max_batch_size or 64,
+        seed=seed,
+        expected=expected // lm.world_size,
+        report=report,
+    )
 
 
 def _requests(task: Any, config: Any) -> int:
@@ -154,7 +207,7 @@ def _requests(task: Any, config: Any) -> int:
     if config.samples:
         n = len(config.samples.get(task.config.task, range(n)))
     choices = len(task.doc_to_choice(docs[0])) if task.OUTPUT_TYPE == "multiple_choice" else 1
-    return n * choices * int(task.config.repeats or 1)
+    return n * choices * int(task.config.repeats or 1) * asking.steps(task)
 
 
 def _batch(config: Any, lm: Any) -> int:
@@ -212,33 +265,62 @@ def _model(config: Any) -> Any:
     )
 
 
+def _in_process(config: Any) -> dict[str, Any]:
+    """What results.json says of a model in this process."""
+    import importlib.metadata
+
+    name = "transformers" if config.model in HF_MODELS else str(config.model)
+    try:
+        version: str | None = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        version = None
+    about = {"name": name, "version": version, "device": config.device}
+    dtype = dict(config.model_args or {}).get("dtype")
+    return about | ({"dtype": str(dtype)} if dtype else {})
+
+
 def write(
     stage: Mapping[str, Any],
     folder: Path,
     tasks: Mapping[str, Any],
     found: Mapping[str, Any],
-    too_long: set[tuple[str, int]],
+    counts: Mapping[str, set[tuple[str, int]]],
     *,
+    asked: Asked,
+    engine: Mapping[str, Any],
     limit: Any,
+    system: str | None = None,
 ) -> None:
-    """Write samples.jsonl, then results.json: with the second there, both are whole."""
+    """Write samples.jsonl, then results.json: with the second there, both are whole.
+
+    Args:
+        stage: stage.yaml.
+        folder: The stage's folder.
+        tasks: Name → lm-eval's task.
+        found: What lm-eval returned.
+        counts: `too_long`, `refused`, `empty`: (task, number) of each such question.
+        asked: The messages of the prompts.
+        engine: What answered.
+        limit: The limit or the picked samples, if there was one.
+    """
     rows: list[dict[str, Any]] = []
     figures: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
     limited: dict[str, bool] = {}
     for name, samples in found["samples"].items():
-        counts = found["n-samples"][name]
-        limited[name] = bool(limit) and counts["effective"] < counts["original"]
-        rows += results.samples(name, samples)
+        sizes = found["n-samples"][name]
+        limited[name] = bool(limit) and sizes["effective"] < sizes["original"]
+        rows += results.samples(name, samples, asked.shown)
         figures += results.scores(name, samples, tasks[name].aggregation(), limited=limited[name])
-        long = sum(1 for task, _ in too_long if task == name)
-        about[name] = results.details(samples, long) | {"rows": counts["original"]}
-        if long:
-            print(
-                f"warning: {name}: {long} of {about[name]['n']} prompts are longer than the model's "
-                "context; their beginning was cut off",
-                flush=True,
-            )
+        about[name] = results.details(
+            samples,
+            {kind: sum(t == name for t, _ in on) for kind, on in counts.items()},
+            limited=limited[name],
+        )
+        about[name] |= {"rows": sizes["original"], "prompt_hash": asked.hash(samples)}
+        about[name] |= asking.about(tasks[name], samples, system)
+        for warning in results.warnings(name, about[name]):
+            print(f"warning: {warning}", flush=True)
     figures += results.group_scores(
         found.get("groups", {}), found["group_subtasks"], found["samples"], limited=any(limited.values())
     )
@@ -255,6 +337,7 @@ def write(
             "scores": figures,
             "tasks": about,
             "lm_eval_version": lm_eval.__version__,
+            "engine": dict(engine),
         },
     )
     for row in figures:
@@ -278,12 +361,19 @@ def main(argv: Sequence[str]) -> int:
     )
     path = Path(argv[0]).absolute()
     stage = yaml.safe_load(path.read_text(encoding="utf-8"))
+    (path.parent / ERROR).unlink(missing_ok=True)
     try:
         evaluate(stage, path.parent)
+    except ResidencyError as error:
+        print(f"error: {error.message}", flush=True)
+        if error.hint:
+            print(f"  {error.hint}", flush=True)
+        files.write_json(path.parent / ERROR, {"message": error.message, "hint": error.hint})
+        return error.exit_code
     except Exception as error:
         logging.getLogger(__name__).exception("the evaluation failed")
         print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
-        return 1
+        return EXIT_FAILED if stage.get("endpoint") else 1
     return 0
 
 

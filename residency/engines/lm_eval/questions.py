@@ -1,27 +1,32 @@
 """What the task files under recipes/tasks/ call: questions read from a local file, answers scored.
 
-A row is in alpaca form: `instruction`, `input` (may be empty), `output` with the right answer
-within `<answer>…</answer>`, and maybe `system`, `id`, `pmid`, `question_type`, `label`. The
-prompt is the instruction and the input with a line break between them, as LLaMA-Factory joins
-them, so that a model is asked as it was trained.
+A row is in one of two forms. In alpaca form: `instruction`, `input` (may be empty), `output` with the
+right answer within `<answer>…</answer>`, and maybe `system`, `id`, `pmid`, `question_type`, `label`. Without
+a prompt style the prompt is the instruction and the input with a line break between them, as
+LLaMA-Factory joins them, so that a model is asked as it was trained. With options:
+`residency.evaluation.choices`; a task of such rows says `choices: true`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from residency import stats
 from residency.engines.lm_eval.answers import Mode, extract
+from residency.evaluation import choices as with_options
+from residency.evaluation import prompts, styles
+from residency.evaluation.choices import BadRow as BadRow
 
 COLUMNS = ("instruction", "output")
-"""The columns that every row must have."""
+"""The columns that every row in alpaca form must have."""
 
-
-class BadRow(ValueError):
-    """A row that is no question: which file, which row, what is wrong with it."""
+Reading = Callable[[str, Mapping[str, Any]], str | None]
+"""(answer, row) → the label that it gives, or None."""
 
 
 def read(path: Path) -> Iterator[tuple[int, Any]]:
@@ -69,24 +74,41 @@ def gold(row: Mapping[str, Any], labels: Sequence[str]) -> str:
     return answer
 
 
-def question(row: Any, labels: Sequence[str], number: int) -> dict[str, Any]:
-    """One row as the task sees it: `id`, `system`, `question`, `answer`.
+def item(row: Any, labels: Sequence[str], number: int) -> dict[str, Any]:
+    """One row as `residency.evaluation.prompts` asks it; without `labels` it is a row with options.
 
     Raises:
         BadRow: When a column is missing or empty, or there is no allowed answer.
     """
+    if not labels:
+        return with_options.item(row, number)
     if not isinstance(row, dict):
         raise BadRow("it is not a mapping")
     missing = [name for name in COLUMNS if not str(row.get(name) or "").strip()]
     if missing:
         raise BadRow(f"it lacks {' and '.join(missing)}")
-    parts = [str(row["instruction"]), str(row.get("input") or "")]
+    evidence = str(row.get("input") or "")
     return {
         "id": identity(row, number),
         "system": str(row.get("system") or ""),
-        "question": "\n".join(part for part in parts if part.strip()),
+        "question": str(row["instruction"]),
+        "context": [evidence] if evidence.strip() else [],
+        "options": {},
+        "labels": list(labels),
         "answer": gold(row, labels),
+        "row": row,
     }
+
+
+def question(row: Any, labels: Sequence[str], number: int) -> dict[str, Any]:
+    """One row as it is asked without a style: `id`, `system`, `question`, `answer`.
+
+    Raises:
+        BadRow: When a column is missing or empty, or there is no allowed answer.
+    """
+    found = item(row, labels, number)
+    asked = prompts.render(found, styles.Style()).messages[-1]["content"]
+    return {"id": found["id"], "system": found["system"], "question": asked, "answer": found["answer"]}
 
 
 def identity(row: Mapping[str, Any], number: int) -> str:
@@ -98,7 +120,7 @@ def identity(row: Mapping[str, Any], number: int) -> str:
 
 
 def load(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Every question of a file; a name that comes twice gets the row's number added.
+    """Every question of a file, as `item` gives it; a name that comes twice gets the row's number added.
 
     Raises:
         BadRow: Naming the file and the first row that is no question; or when there is none.
@@ -108,13 +130,13 @@ def load(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for number, row in read(path):
         try:
-            item = question(row, labels, number)
+            one = item(row, labels, number)
         except BadRow as error:
             raise BadRow(f"{path}: row {number}: {error}") from None
-        if item["id"] in seen:
-            item["id"] = f"{item['id']}#{number}"
-        seen.add(item["id"])
-        found.append(item)
+        if one["id"] in seen:
+            one["id"] = f"{one['id']}#{number}"
+        seen.add(one["id"])
+        found.append({**one, "number": number})
     if not found:
         raise BadRow(f"{path}: there are no rows in it")
     return found
@@ -123,39 +145,120 @@ def load(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
 def rows(
     *,
     data_files: Mapping[str, str],
-    labels: Sequence[str],
+    labels: Sequence[str] = (),
+    choices: bool = False,
     answer: Mode = "strict",
-    chat: bool = False,
+    prompt: Mapping[str, Any] | None = None,
+    strict: str | None = None,
+    lenient: str | None = None,
+    by: str | None = None,
     **_: Any,
 ) -> dict[str, Any]:
-    """lm-eval's `custom_dataset`: split name → its questions, with `labels` and `mode` beside each.
+    """lm-eval's `custom_dataset`: split name → its questions, each with its messages.
 
     Args:
         data_files: Split name → file.
         labels: The allowed answers, in the order in which choices are shown.
-        answer: How the model's answer is read: `strict` or `lenient`.
-        chat: Whether a chat template parts system, question and answer; without one, line breaks do.
+        choices: The rows have options of their own instead.
+        answer: How the model's answer is read where no function is named: `strict` or `lenient`.
+        prompt: The keys of a style.
+        strict: Dotted path of the strict reading; the style's goes before it.
+        lenient: Dotted path of the lenient reading, reported beside the strict one.
+        by: A field of the rows; accuracy is given for each of its values too.
     """
     from datasets import Dataset  # type: ignore[attr-defined]  # lm-eval wants its type; our datasets/ misleads mypy
 
     if answer not in ("strict", "lenient"):
         raise BadRow(f"dataset_kwargs.answer is {answer!r}: it must be strict or lenient")
-    extra = {"labels": list(labels), "mode": answer}
+    if bool(labels) == bool(choices):
+        raise BadRow("dataset_kwargs must have either `labels` or `choices: true`")
+    style = styles.style(prompt or {})
+    readings = {"strict": style.strict or strict, "lenient": style.lenient or lenient}
+    examples = _examples(style, labels)
     found = {}
     for split, path in data_files.items():
-        items = [{**item, **extra} for item in load(Path(path), labels)]
-        if not chat:
-            for item in items:
-                item["system"] += "\n\n" if item["system"] else ""
-                item["question"] += "\n"
-        found[split] = Dataset.from_list(items)
+        asked = [_doc(one, style, examples, Path(path), by) for one in load(Path(path), labels)]
+        extra = {"mode": answer, **readings}
+        found[split] = Dataset.from_list([{**doc, **extra} for doc in asked])
     return found
 
 
-def score(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
-    """lm-eval's `process_results` for a generated answer."""
-    said = extract(results[0], doc["labels"], mode=doc["mode"])
-    return {**_scores(doc["answer"], said), "unreadable": float(said is None)}
+def _examples(style: styles.Style, labels: Sequence[str]) -> prompts.Examples:
+    drawn = load(Path(style.examples), labels) if style.shots and style.examples else []
+    return prompts.Examples(drawn, style)
+
+
+def _doc(
+    one: Mapping[str, Any], style: styles.Style, examples: prompts.Examples, path: Path, by: str | None
+) -> dict[str, Any]:
+    """A question as lm-eval keeps it: a flat row whose `messages` are what is asked."""
+    try:
+        asked = prompts.render(one, style, examples.of(one))
+    except BadRow as error:
+        raise BadRow(f"{path}: row {one['number']}: {error}") from None
+    return {
+        "id": one["id"],
+        "system": one["system"],
+        "question": asked.messages[-1]["content"],
+        "answer": one["answer"],
+        "labels": one["labels"],
+        "texts": list(one["options"].values()),
+        "messages": [dict(message) for message in asked.messages],
+        "then": asked.then,
+        "then_tokens": style.then_tokens,
+        "by": str(one["row"].get(by, "")) if by else "",
+    }
+
+
+# ---- scores
+
+
+@cache
+def reading(path: str) -> Reading:
+    """The function at a dotted path."""
+    module, _, name = path.rpartition(".")
+    found: Reading = getattr(importlib.import_module(module), name)
+    return found
+
+
+def readings(doc: Mapping[str, Any], text: str) -> tuple[str | None, str | None]:
+    """What an answer says by the strict and by the lenient reading of its task.
+
+    A reading that gives what is none of the labels has read nothing. Without a lenient one the second
+    is None.
+    """
+    row = {**doc, "options": dict(zip(doc["labels"], doc.get("texts") or (), strict=False))}
+
+    def by(path: str | None) -> str | None:
+        said = reading(path)(text, row) if path else None
+        return said if said in doc["labels"] else None
+
+    strict = (
+        by(doc["strict"])
+        if doc.get("strict")
+        else extract(text, doc["labels"], mode=doc.get("mode", "strict"))
+    )
+    return strict, by(doc.get("lenient"))
+
+
+def score(doc: Mapping[str, Any], results: Sequence[str | Sequence[str]]) -> dict[str, Any]:
+    """lm-eval's `process_results` for a generated answer, or for several to the same question.
+
+    Of several, each figure is the mean over them; `readings` has all.
+    """
+    given = results[0]
+    said = [readings(doc, text) for text in ([given] if isinstance(given, str) else given)]
+    n = len(said)
+    strict = sum(one == doc["answer"] for one, _ in said) / n
+    found: dict[str, Any] = {"accuracy": strict, "unreadable": sum(one is None for one, _ in said) / n}
+    if not doc.get("texts"):  # letters are no classes
+        found["macro_f1"] = (doc["answer"], said[0][0])
+    if doc.get("lenient"):
+        found["accuracy_lenient"] = sum(one == doc["answer"] for _, one in said) / n
+        found["unreadable_lenient"] = sum(one is None for _, one in said) / n
+    if n > 1 or doc.get("lenient") or doc.get("texts"):
+        found["readings"] = [list(one) for one in said]
+    return found
 
 
 def choose(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
@@ -164,11 +267,8 @@ def choose(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dic
     The sum over the label's tokens counts, not their mean. Of equals the first label is taken.
     """
     likelihoods = [float(value) for value, _ in results]
-    return _scores(doc["answer"], doc["labels"][likelihoods.index(max(likelihoods))])
-
-
-def _scores(right: str, said: str | None) -> dict[str, Any]:
-    return {"accuracy": float(said == right), "macro_f1": (right, said)}
+    said = doc["labels"][likelihoods.index(max(likelihoods))]
+    return {"accuracy": float(said == doc["answer"]), "macro_f1": (doc["answer"], said)}
 
 
 def macro_f1(pairs: Sequence[tuple[str, str | None]]) -> float:

@@ -99,18 +99,52 @@ class TaskFile:
         return self.config.get("custom_dataset") == Function("residency.engines.lm_eval.questions.rows")
 
     @property
+    def asked(self) -> bool:
+        """True when its rows have gold answers of their own shape (`residency.benchmark.asked`)."""
+        return self.config.get("custom_dataset") == Function("residency.benchmark.asked.rows")
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """The allowed answers of a task of questions."""
+        """The allowed answers of a task of questions; none where each row has options of its own."""
         return tuple(str(x) for x in (self.config.get("dataset_kwargs") or {}).get("labels") or ())
 
-    def render(self, data: Path | None) -> str:
-        """The file as lm-eval is to read it, with the data's path put in."""
+    @property
+    def choices(self) -> bool:
+        """True for a task of questions whose rows have options."""
+        return bool((self.config.get("dataset_kwargs") or {}).get("choices"))
+
+    @property
+    def prompt(self) -> str | Mapping[str, Any] | None:
+        """The prompt style that the task asks in when the recipe names none."""
+        found: str | Mapping[str, Any] | None = (self.config.get("dataset_kwargs") or {}).get("prompt")
+        return found
+
+    def render(
+        self,
+        data: Path | None,
+        prompt: Mapping[str, Any] | None = None,
+        repeats: int | None = None,
+    ) -> str:
+        """The file as lm-eval is to read it.
+
+        Args:
+            data: The data's path, to be put in.
+            prompt: The keys of the style, in place of the task's own `prompt`.
+            repeats: Answers for each question.
+        """
         config = dict(self.config)
         if data is not None:
             config["dataset_kwargs"] = {
                 **(config.get("dataset_kwargs") or {}),
                 "data_files": {self.split: str(data)},
             }
+        if prompt:
+            config["dataset_kwargs"] = {**(config.get("dataset_kwargs") or {}), "prompt": dict(prompt)}
+            if prompt.get("max_tokens") and config.get("output_type") == "generate_until":
+                asked = config.get("generation_kwargs") or {}
+                config["generation_kwargs"] = {**asked, "max_gen_toks": prompt["max_tokens"]}
+        if repeats and config.get("output_type") == "generate_until":
+            config["repeats"] = repeats
         return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from residency.report import wording
-from residency.report.compare import Comparison
+from residency.report.compare import Comparison, holm
 from residency.report.markup import Markup, tag
 from residency.report.model import RunRecord, StageRecord
 from residency.report.page.charts import Dot, dot_plot
@@ -34,6 +36,8 @@ def section(record: RunRecord) -> Markup | None:
             class_="card",
         ),
         _table(entries),
+        _tests(found),
+        _asked(entries),
         tag("p", _legend(entries), class_="quiet small"),
         id="evaluation",
     )
@@ -83,6 +87,63 @@ def _difference(found: Comparison) -> Markup:
     return tag("p", words, tag("span", f" {how[0].upper()}{how[1:]}.", class_="quiet"), class_="difference")
 
 
+def _tests(found: Sequence[Comparison]) -> Markup | None:
+    """The paired tests side by side, their p-values also corrected for there being several."""
+    tested = [one for one in found if one.low is not None]
+    if not tested:
+        return None
+    ps = [one.p for one in found if one.p is not None]
+    corrected = dict(zip((id(one) for one in found if one.p is not None), holm(ps), strict=True))
+    rows = [
+        (
+            f"{one.task}, {one.metric}",
+            f"{one.before_stage} to {one.after_stage}",
+            f"{one.n:,}" if one.n is not None else "not paired",
+            tag("b", wording.difference(one)),
+            wording.interval(one.low, one.high, True),
+            wording.p_value(one.p) if one.p is not None else "none",
+            wording.p_value(corrected[id(one)]) if one.p is not None else "none",
+        )
+        for one in tested
+    ]
+    heads = ["Metric", "Stages", "Pairs", "Difference", "Interval", "Test", "Corrected"]
+    said = (
+        f"Corrected: by Holm's method for all {len(ps)} tests of this page."
+        if len(ps) > 1
+        else "One test, so that nothing is corrected."
+    )
+    return tag(
+        "details",
+        tag("summary", "Differences and their tests"),
+        table(heads, rows, numeric={2, 3, 4}),
+        tag("p", said, class_="quiet small"),
+    )
+
+
+def _unreadable(score: Score) -> str:
+    if score.unreadable is None:
+        return "not told"
+    share = f" ({score.unreadable / score.n:.0%})" if score.n and score.unreadable else ""
+    return f"{score.unreadable:,}{share}"
+
+
+def _asked(entries: list[tuple[StageRecord, Score]]) -> Markup | None:
+    """How each task was asked, where the results say so."""
+    rows = []
+    for stage, task in dict.fromkeys((stage.name, score.task) for stage, score in entries):
+        about = next(s for s, _ in entries if s.name == stage).asked.get(task) or {}
+        version, prompts = about.get("version"), about.get("prompt_hash")
+        if version is not None or prompts is not None:
+            rows.append((task, stage, wording.plain_value(version), str(prompts or "not told")[:16]))
+    if not rows:
+        return None
+    return tag(
+        "details",
+        tag("summary", "How the tasks were asked"),
+        table(("Task", "Stage", "Version", "Prompts (hash)"), rows),
+    )
+
+
 def _table(entries: list[tuple[StageRecord, Score]]) -> Markup:
     order = {key: place for place, key in enumerate(dict.fromkeys((s.task, s.metric) for _, s in entries))}
     rows = []
@@ -96,7 +157,7 @@ def _table(entries: list[tuple[StageRecord, Score]]) -> Markup:
                 f"{score.n:,}" if score.n is not None else "not told",
                 tag("b", wording.value(score)),
                 wording.interval(score.low, score.high) or "none",
-                "not told" if score.unreadable is None else f"{score.unreadable:,}",
+                _unreadable(score),
                 [labels, score.note] if labels or score.note else "",
             )
         )

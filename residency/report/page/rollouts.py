@@ -30,6 +30,8 @@ def part(found: Rollouts, components: Sequence[Component]) -> Markup | None:
             tables += [tag("h5", title), _table(rollouts, [c.name for c in components], skip)]
     if found.pairs:
         tables += [tag("h5", "The same validation question, first and last"), _pairs(found.pairs, skip)]
+    if found.steps:
+        tables += [tag("h5", "Step by step"), *_steps(found, [c.name for c in components])]
     if not tables:
         return None
     said = (
@@ -40,6 +42,22 @@ def part(found: Rollouts, components: Sequence[Component]) -> Markup | None:
     return tag(
         "div", tag("h4", "Rollouts"), tag("p", said, class_="quiet small"), tables, class_="part rollouts"
     )
+
+
+def _steps(found: Rollouts, names: Sequence[str]) -> list[Child]:
+    """A fold for each step: its rollouts from the highest reward to the lowest."""
+    made: list[Child] = []
+    for split, title in (("train", "Training"), ("validation", "Validation")):
+        steps = [step for step in found.steps if step.split == split]
+        folds = []
+        for step in steps:
+            mean = f", mean reward {wording.score(step.mean)}" if step.mean is not None else ""
+            said = f"{title}, step {step.step:,}: {len(step.rollouts)} of {step.kept:,} kept{mean}"
+            skip = shared_start(sorted({one.prompt for one in step.rollouts}))
+            folds.append(folded(said, _table(step.rollouts, names, skip)))
+        if folds:
+            made.append(tag("div", folds, class_="steps"))
+    return made
 
 
 def _table(rollouts: Sequence[Rollout], names: Sequence[str], skip: int) -> Markup:

@@ -177,6 +177,17 @@ def _prompt(prompt: str, shared: int) -> Markup:
     return folded([tag("span", f"{start} …", class_="start")], tag("pre", shown, class_="prompt"))
 
 
+def _lenient(answer: Sample) -> Markup | None:
+    """What the lenient reading makes of an answer, where it differs from the strict one."""
+    if answer.lenient is None or (
+        answer.lenient == answer.correct and answer.extracted_lenient == answer.extracted
+    ):
+        return None
+    read = tag("b", answer.extracted_lenient or "nothing")
+    judged = "right" if answer.lenient else "wrong"
+    return tag("p", "read leniently as ", read, f", {judged}", class_="quiet small")
+
+
 def _answer(stage: str, answer: Sample, own_prompt: bool) -> Markup:
     state = {True: "right", False: "wrong", None: "answered"}[answer.correct]
     if answer.unreadable:
@@ -194,6 +205,7 @@ def _answer(stage: str, answer: Sample, own_prompt: bool) -> Markup:
         ),
         folded(f"{output[: LONG // 2]} …", body) if long else body,
         tag("p", "read as ", tag("b", answer.extracted), class_="quiet small") if answer.extracted else None,
+        _lenient(answer),
         folded("its prompt", tag("pre", wording.clean(answer.prompt))) if own_prompt else None,
         class_=f"answer {state}",
     )

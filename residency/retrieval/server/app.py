@@ -8,8 +8,6 @@ scores the documents alone. `GET /health`, `/metrics`, `/document/ID`.
 from __future__ import annotations
 
 import asyncio
-import hmac
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,19 +16,14 @@ from typing import Any, Protocol
 import orjson
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
+from residency import http_server
 from residency.retrieval.server import asked
 from residency.retrieval.server.asked import Refused
 from residency.retrieval.server.batcher import Batcher, Full, Results, Stopped
 from residency.retrieval.server.metrics import CONTENT_TYPE, Metrics
 from residency.retrieval.server.settings import Settings
 
-BODY_SECONDS = 30.0
-"""How long a client may take to send its request."""
-DISCARDED = 64_000_000
-"""Bytes of a body that is too large which are read and dropped: a client that is cut off while it sends
-would not read why."""
 RETRY_AFTER = "1"
 
 
@@ -55,7 +48,7 @@ def make(searcher: Searcher, settings: Settings) -> FastAPI:
         searcher: What is searched.
         settings: Bounds, batching, and which variable holds the token.
     """
-    token = os.environ.get(settings.token_env, "") if settings.token_env else ""
+    token = http_server.token_of(settings.token_env)
     metrics: Metrics
     batcher = Batcher(
         searcher.search,
@@ -86,10 +79,7 @@ def make(searcher: Searcher, settings: Settings) -> FastAPI:
 
     def stranger(request: Request, path: str) -> Response | None:
         """The refusal of a client without the token, or None."""
-        if not token:
-            return None
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        if http_server.knows(request.headers.get("authorization", ""), token):
             return None
         return refused(
             path, 401, "this server wants a token: Authorization: Bearer …", WWW_Authenticate="Bearer"
@@ -102,10 +92,10 @@ def make(searcher: Searcher, settings: Settings) -> FastAPI:
         if said := stranger(request, path):
             return said
         try:
-            search = asked.read(await _body(request, settings.max_body), settings)
+            search = asked.read(await http_server.read_body(request, settings.max_body), settings)
             metrics.queries.inc(len(search.queries))
             found = await batcher.submit(search.queries, search.topk, settings.timeout)
-        except Refused as error:
+        except (Refused, http_server.BodyRefused) as error:
             return refused(path, error.status, str(error))
         except Full:
             return refused(path, 503, f"{batcher.waiting:,} queries wait already", Retry_After=RETRY_AFTER)
@@ -114,7 +104,7 @@ def make(searcher: Searcher, settings: Settings) -> FastAPI:
         except TimeoutError:
             message = f"no answer within {settings.timeout:g} s"
             return refused(path, 503, message, Retry_After=RETRY_AFTER)
-        except _Gone:
+        except http_server.Gone:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:
             print(f"search failed: {type(error).__name__}: {error}", flush=True)
@@ -150,33 +140,6 @@ def make(searcher: Searcher, settings: Settings) -> FastAPI:
         return refused("other", error.status_code, message)
 
     return app
-
-
-class _Gone(Exception):
-    """The client went away."""
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The request's body. Raises Refused when it is too large or comes too slowly."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > most:
-                    parts.clear()
-                    if size > most + DISCARDED:
-                        break
-                else:
-                    parts.append(part)
-    except TimeoutError:
-        raise Refused(408, f"the request did not arrive within {BODY_SECONDS:g} s") from None
-    except ClientDisconnect:
-        raise _Gone from None
-    if size > most:
-        raise Refused(413, f"the body is too large; at most {most:,} bytes are taken")
-    return b"".join(parts)
 
 
 def _shown(hits: Sequence[Any], scores: bool) -> list[Any]:

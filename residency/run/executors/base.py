@@ -38,6 +38,8 @@ class Exit:
     """The signal that ended it; `code` is None then."""
     error: str | None = None
     """Why it could not be started, or why nothing is known of its end."""
+    peak_memory: int | None = None
+    """Bytes of memory that its largest process held at most."""
 
     @property
     def number(self) -> int | None:

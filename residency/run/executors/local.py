@@ -106,7 +106,9 @@ class LocalRunning(Running):
                 elif "log_error" in said:
                     self.log_error = said["log_error"]
                 else:
-                    self._exit = Exit(said.get("exit"), said.get("signal"), said.get("error"))
+                    self._exit = Exit(
+                        said.get("exit"), said.get("signal"), said.get("error"), said.get("peak")
+                    )
 
     def _kill_remains(self) -> None:
         if self.pid is not None and self.pid_started is not None:

@@ -137,6 +137,7 @@ def test_killed_after_the_last_step(make_job: Callable[..., Job], tiny_model: Pa
     assert [row["step"] for row in ENGINE.metrics(job)] == [1, 2, 3]
 
 
+@pytest.mark.long
 def test_deepspeed_goes_on(make_job: Callable[..., Job], tiny_model: Path) -> None:
     """ZeRO-3 on the CPU, under torchrun: its checkpoints are of another kind."""
     pytest.importorskip("deepspeed")

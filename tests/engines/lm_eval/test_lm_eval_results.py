@@ -157,9 +157,9 @@ def test_groups() -> None:
 
 
 def test_details() -> None:
-    assert results.details(FOUND, 2) == {
+    assert results.details(FOUND, {"too_long": 2}) == {
         "n": 4,
         "too_long": 2,
         "answers": {"no": {"no": 1, "unreadable": 1, "yes": 1}, "yes": {"yes": 1}},
     }
-    assert results.details([choice(0, 1, [-3.0, -1.0])], 0)["answers"] is None
+    assert results.details([choice(0, 1, [-3.0, -1.0])], {"too_long": 0})["answers"] is None

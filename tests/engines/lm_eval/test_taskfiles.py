@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from residency.engines.lm_eval import taskfiles
+from residency.evaluation import styles
 from residency.paths import PROJECT
 
 
@@ -22,11 +23,29 @@ def test_shipped_tasks(name: str) -> None:
     task = taskfiles.find(PROJECT, name)
     assert task is not None
     assert task.local
-    assert task.questions
     assert task.split == "test"
-    assert set(task.labels) in ({"yes", "no"}, {"yes", "no", "maybe"})
-    assert all(isinstance(label, str) for label in task.config["dataset_kwargs"]["labels"])
-    assert all(f.startswith("residency.engines.lm_eval.questions.") for f in task.functions)
+    assert task.config["metadata"]["version"] >= 1
+    if task.questions:
+        assert bool(task.labels) != task.choices
+        assert all(isinstance(label, str) for label in task.labels)
+        assert all(f.startswith("residency.") for f in task.functions)
+        assert task.prompt is None or task.prompt in styles.own(PROJECT)
+
+
+def test_render_puts_in_the_style_and_the_number_of_answers(tmp_path: Path) -> None:
+    task = taskfiles.find(PROJECT, "medqa")
+    assert task is not None
+    assert (task.prompt, task.choices, task.labels) == ("zero_shot", True, ())
+    out = tmp_path / "medqa.yaml"
+    out.write_text(task.render(Path("/x.jsonl"), {"system": "Hi", "max_tokens": 99}, 4), encoding="utf-8")
+    again = taskfiles.load(out).config
+    assert again["dataset_kwargs"]["prompt"] == {"system": "Hi", "max_tokens": 99}
+    assert again["dataset_kwargs"]["strict"] == "residency.evaluation.extract.tagged"
+    assert again["generation_kwargs"] == {"do_sample": False, "max_gen_toks": 99, "until": []}
+    assert again["repeats"] == 4
+    likely = taskfiles.find(PROJECT, "pubmedqa_likelihood")
+    assert likely is not None
+    assert "repeats" not in likely.render(None, {"max_tokens": 9}, 4)
 
 
 def test_render_is_read_back_the_same(tmp_path: Path) -> None:

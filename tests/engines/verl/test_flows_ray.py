@@ -24,7 +24,7 @@ from residency.engines.verl import cluster as joining
 from residency.engines.verl import shm
 from residency.errors import Missing
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 pytest.importorskip("verl")
 
 ASK = """

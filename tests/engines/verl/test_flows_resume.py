@@ -13,7 +13,7 @@ from residency.engines import hf_folder
 from residency.engines.verl import shm
 from residency.files import jsonl_rows, sha256_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 pytest.importorskip("verl")
 
 STEPS, KILLED_IN = 4, 4

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from transformers import Cache
 
-from residency.engines.verl.driver.attention import make_cache
-from residency.engines.verl.driver.sampling import Sampling, pick, process_logits
+from residency.inference.attention import make_cache
+from residency.inference.sampling import Sampling, pick, process_logits
 
 LogProbs = Literal["processed_logprobs", "raw_logprobs"]
 """verl's `rollout.logprobs_mode`: of the distribution that is sampled from (temperature, top-k and

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from residency.engines.verl.driver.attention import register as attention_name
 from residency.engines.verl.driver.decoding import Decoder, LogProbs, Request, make_request
 from residency.engines.verl.driver.sampling import read_sampling
 from residency.engines.verl.driver.weights import Packed, Receiver
+from residency.inference.attention import register as attention_name
 
 _GATHER_SECONDS = 0.02
 """An idle server starts when no request has come for so long: a group's requests come together,

@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers")
 from tiny_model import make_tiny_model  # noqa: E402
 
 from residency.engines.verl.driver.decoding import Decoder, Request, make_request  # noqa: E402
-from residency.engines.verl.driver.sampling import Sampling  # noqa: E402
+from residency.inference.sampling import Sampling  # noqa: E402
 
 PROMPTS = ([5, 9, 13, 40], [5, 9, 13, 40], [7], [30, 31, 32, 33, 34, 35, 36, 37, 38])
 

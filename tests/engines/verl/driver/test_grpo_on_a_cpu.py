@@ -35,6 +35,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None, **_)
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(importlib.util.find_spec("verl") is None, reason="verl is not installed"),
 ]
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from residency.engines.verl.driver.sampling import Sampling, pick, process_logits, read_sampling  # noqa: E402
+from residency.engines.verl.driver.sampling import read_sampling  # noqa: E402
+from residency.inference.sampling import Sampling, pick, process_logits  # noqa: E402
 
 STOPS = frozenset([2])
 

@@ -1,0 +1,150 @@
+"""What the task files of benchmarks with gold answers of their own shape call: rows read, answers scored.
+
+A row has `instruction`, maybe `system` and `input`, an `id`, and `gold`: what its task's scoring
+function wants. `processors.bioasq` and `processors.trialpanorama` write such rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from residency.engines.lm_eval.questions import BadRow, identity, read
+from residency.evaluation import prompts
+
+COLUMNS = ("instruction", "gold")
+"""The columns that every row must have."""
+Score = dict[str, Any]
+One = Callable[[Mapping[str, Any], str], Score]
+"""(question, answer) → metric → value: a number, or a tuple that the task's aggregation takes; and
+`readings`: what was read, strictly and leniently, as text or None."""
+
+
+def rows(
+    *,
+    data_files: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    chat: bool = False,
+    **_: Any,
+) -> dict[str, Any]:
+    """lm-eval's `custom_dataset`: split name → its questions.
+
+    Args:
+        data_files: Split name → file.
+        settings: What the task's scoring function wants to know beside the question.
+        chat: Whether a chat template parts system, question and answer; without one, line breaks do.
+
+    Raises:
+        BadRow: No file is named, or one holds no questions.
+    """
+    if not data_files:
+        raise BadRow("the task needs a data file: add `data: {TASK: PATH}` to the recipe")
+    from datasets import Dataset  # type: ignore[attr-defined]  # lm-eval wants its type; our datasets/ misleads mypy
+
+    found = {}
+    for split, path in data_files.items():
+        items = load(Path(path))
+        for item in items:
+            item["settings"] = json.dumps(settings or {})
+            if not chat:
+                item["system"] += "\n\n" if item["system"] else ""
+                item["question"] += "\n"
+        found[split] = Dataset.from_list(items)
+    return found
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    """Every question of a file; a name that comes twice gets the row's number added.
+
+    Raises:
+        BadRow: Naming the file and the first row that is no question; or when there is none.
+        FileNotFoundError: When the file is not there.
+    """
+    found: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for number, row in read(path):
+        try:
+            one = item(row, number)
+        except BadRow as error:
+            raise BadRow(f"{path}: row {number}: {error}") from None
+        if one["id"] in seen:
+            one["id"] = f"{one['id']}#{number}"
+        seen.add(one["id"])
+        found.append(one)
+    if not found:
+        raise BadRow(f"{path}: there are no rows in it")
+    return found
+
+
+def item(row: Any, number: int) -> dict[str, Any]:
+    """One row as the task sees it: `id`, `messages`, `answer` (the gold one as JSON), `label` (as text).
+
+    Raises:
+        BadRow: It has no instruction, or no gold answer.
+    """
+    if not isinstance(row, dict):
+        raise BadRow("it is not a mapping")
+    missing = [key for key in COLUMNS if row.get(key) is None or row[key] in ("", [])]
+    if missing:
+        raise BadRow(f"it lacks {' and '.join(missing)}")
+    parts = [str(row["instruction"]), str(row.get("input") or "")]
+    system, asked = str(row.get("system") or ""), "\n".join(part for part in parts if part.strip())
+    messages = [{"role": "system", "content": system}] if system else []
+    return {
+        "id": identity(row, number),
+        "system": system,
+        "question": asked,
+        "answer": json.dumps(row["gold"], ensure_ascii=False),
+        "label": _label(row["gold"]),
+        "messages": [*messages, {"role": "user", "content": asked}],
+    }
+
+
+def _label(gold: Any) -> str:
+    """The one right answer where it is a label, so that several answers can vote; else ""."""
+    if isinstance(gold, str):
+        return gold
+    return str(gold.get("outcome") or gold.get("answer") or "") if isinstance(gold, dict) else ""
+
+
+def look(row: Any, number: int) -> tuple[str, str]:
+    """A row's id and all that is asked, for a check.
+
+    Raises:
+        BadRow: As `item`.
+    """
+    found = item(row, number)
+    return found["id"], prompts.text(found["messages"])
+
+
+def gold(doc: Mapping[str, Any]) -> Any:
+    """The gold answer of a question."""
+    return json.loads(doc["answer"])
+
+
+def settings(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """What the task file says for its scoring function."""
+    found: dict[str, Any] = json.loads(doc.get("settings") or "{}")
+    return found
+
+
+def scored(one: One, doc: Mapping[str, Any], results: Sequence[str | Sequence[str]]) -> Score:
+    """lm-eval's `process_results` by a function that scores one answer.
+
+    Of several answers to a question each number is the mean over those that have it, and a tuple is
+    that of the first.
+    """
+    given = results[0]
+    found = [one(doc, text) for text in ([given] if isinstance(given, str) else given)]
+    readings = [list(each.pop("readings")) for each in found]
+    names = dict.fromkeys(name for each in found for name in each)
+    means = {name: _mean([each[name] for each in found if name in each]) for name in names}
+    return {**means, "readings": readings}
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    if len(values) == 1 or any(isinstance(value, tuple) for value in values):
+        return values[0]
+    return sum(values) / len(values)

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible address: asked many at a time, with retries, each answer kept."""

@@ -1,0 +1,1 @@
+"""The comparison of training sets with evaluation sets, as a stage."""

@@ -1,0 +1,1 @@
+"""SGLang as a server, run from an environment of its own."""

@@ -1,0 +1,1 @@
+"""Makes an engine's own environment from pins (`make`), and says what each environment has (`doctor`)."""

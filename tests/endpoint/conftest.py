@@ -1,0 +1,5 @@
+"""The stub server of stub.py as a fixture."""
+
+from openai_stub import serve
+
+__all__ = ["serve"]
