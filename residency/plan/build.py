@@ -332,11 +332,7 @@ def _gpus(config: Mapping[str, Any], kind: str) -> int:
     asked = (config.get("resources") or {}).get("gpus")
     if asked is not None:
         return int(asked)
-<<<<<<< HEAD
     if kind not in ON_GPU or config.get("endpoint"):  # its model is on the server's GPUs
-=======
-    if kind not in ON_GPU or config.get("endpoint"):  # of an endpoint the model is on another machine
->>>>>>> leftovers
         return 0
     there = machine.gpu_count()
     named = kinds.get(kind).engine(config).gpus(config, there) if kind in kinds.names() else None
