@@ -10,9 +10,14 @@ from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.nodes import Mapping, Scalar, Span
 
 OF_A_TASK = frozenset(
-    {"doc_to_text", "doc_to_target", "doc_to_choice", "process_results", "metric_list", "dataset_path"}
+    {
+        *("doc_to_text", "doc_to_target", "doc_to_choice", "process_results", "metric_list"),
+        *("dataset_path", "dataset_kwargs", "custom_dataset"),
+    }
 )
-"""Keys of an lm-eval task; with `task` or `include`, one of them tells."""
+"""Keys of an lm-eval task; with one of NAMES, one of them tells."""
+
+NAMES = frozenset({"task", "include", "group", "tag", "output_type"})
 
 
 class Other(NamedTuple):
@@ -34,7 +39,7 @@ def look(path: Path, file: str, tree: Mapping, shared_profiles: Path) -> Other |
     keys = set(tree.entries)
     if "kind" in keys:
         return None
-    if OF_A_TASK & keys and {"task", "include", "group", "tag"} & keys:
+    if OF_A_TASK & keys and NAMES & keys:
         name = _text(tree, "task") or path.stem
         return Other(
             f"`{file}` is a task of lm-evaluation-harness, not a recipe",
@@ -44,6 +49,11 @@ def look(path: Path, file: str, tree: Mapping, shared_profiles: Path) -> Other |
         return Other(
             f"`{file}` is a profile, not a recipe",
             f"choose it for a recipe: python launch.py check RECIPE --profile {path.stem}",
+        )
+    if os.path.realpath(path.parent) == os.path.realpath(shared_profiles.parent / "prompts"):
+        return Other(
+            f"`{file}` is a prompt style, not a recipe",
+            f"name it in a recipe: `kind: evaluate` with `prompt: {path.stem}`; it is checked with that",
         )
     if "zero_optimization" in keys:
         return Other(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def used(folder: Path) -> Iterator[tuple[str, str]]:
             codes += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             for code in codes:
                 for option in (code.body, code.orelse) if isinstance(code, ast.IfExp) else (code,):
-                    if isinstance(option, ast.Constant) and isinstance(option.value, str) and option.value:
-                        yield option.value, f"{path.relative_to(PROJECT)}:{node.lineno}"
+                    value = option.value if isinstance(option, ast.Constant) else None
+                    if isinstance(value, str) and re.fullmatch("[a-z]+(-[a-z0-9]+)*", value):
+                        yield value, f"{path.relative_to(PROJECT)}:{node.lineno}"
 
 
 def test_every_code_that_is_reported_is_listed() -> None:

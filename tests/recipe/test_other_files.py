@@ -26,6 +26,13 @@ def test_every_task_that_ships_is_known_for_one(path: Path) -> None:
     assert f"tasks: [{path.stem}]" in hint
 
 
+@pytest.mark.parametrize("path", sorted((PROJECT / "recipes/prompts").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_prompt_style_is_known_for_one(path: Path) -> None:
+    message, hint = sole(path)
+    assert "is a prompt style" in message
+    assert f"prompt: {path.stem}" in hint
+
+
 @pytest.mark.parametrize("path", sorted((PROJECT / "recipes/profiles").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shared_profile_is_known_for_one(path: Path) -> None:
     message, hint = sole(path)

@@ -17,7 +17,7 @@ from residency.paths import PROJECT
 from residency.recipe import editor_schema, kind_schema
 
 RECIPES = sorted(
-    p for p in (PROJECT / "recipes").rglob("*.yaml") if p.parent.name not in ("tasks", "profiles")
+    p for p in (PROJECT / "recipes").rglob("*.yaml") if p.parent.name not in ("tasks", "profiles", "prompts")
 )
 
 
