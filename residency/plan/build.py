@@ -14,6 +14,7 @@ from residency.paths import PROJECT
 from residency.plan import fingerprint as fp
 from residency.plan import machine
 from residency.plan.functions import RECIPE_PACKAGES
+from residency.plan.guard import NAME as GUARD
 from residency.plan.hashing import FileHashes
 from residency.plan.model import Action, Plan, PlannedService, PlannedStage
 from residency.plan.services import fill, parts_of, plan_service
@@ -89,6 +90,7 @@ def build(
     for option, name in (("--only", selection.only), ("--from", selection.start)):
         if name is not None and name not in stages:
             raise RecipeInvalid(f"{option} {name}: there is no such stage", _meant(name, order))
+    chosen = _with_guards(selection.only, stages) if selection.only else set(order)
     anew = set(order) if selection.fresh else _after(selection.start, stages)
     plan = Plan(recipe, [], tuple(profiles), tuple(overrides))
     made: dict[str, PlannedStage] = {}
@@ -101,7 +103,7 @@ def build(
                 services[used.name] = _plan_service(
                     used, services, made, hashes=hashes, roots=roots, packages=packages, project=project
                 )
-        wanted = selection.only is None or selection.only == name
+        wanted = name in chosen
         planned = _plan_stage(
             name,
             stages[name],
@@ -123,7 +125,7 @@ def build(
     plan.services = list(services.values())
     plan.warnings += memory_warnings(plan, machine.gpus())
     if selection.only:
-        _refuse_unfinished(made, selection.only)
+        _refuse_unfinished(made, selection.only, chosen)
     return plan
 
 
@@ -366,10 +368,15 @@ def memory_warnings(plan: Plan, gpus: Sequence[machine.Gpu]) -> list[str]:
     return found
 
 
-def _refuse_unfinished(made: Mapping[str, PlannedStage], only: str) -> None:
-    missing = [name for name in made[only].needs if made[name].action == "skip"]
+def _with_guards(only: str, stages: Mapping[str, Recipe]) -> set[str]:
+    """The stage of `--only`, and the comparisons that must stand before it: nobody wrote them."""
+    return {only, *(name for name in needs_of(stages[only]) if stages[name].kind == GUARD)}
+
+
+def _refuse_unfinished(made: Mapping[str, PlannedStage], only: str, chosen: set[str]) -> None:
+    missing = [n for name in made if name in chosen for n in made[name].needs if made[n].action == "skip"]
     if missing:
-        names = ", ".join(f"`{name}`" for name in missing)
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(missing))
         raise Missing(
             f"--only {only}: it needs {names}, which has not finished",
             f"run without --only, or --only {missing[0]} first",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,22 @@ def test_only_needs_what_comes_before_to_be_finished(pipeline: dict[str, Recipe]
         plan(pipeline, store, selection=Selection(only="sft"))
     made = plan(pipeline, store, selection=Selection(only="data"))
     assert [s.action for s in made.stages] == ["run", "skip", "skip"]
+
+
+def test_only_takes_the_comparison_that_stands_before_it(pipeline: dict[str, Recipe], tmp_path: Path) -> None:
+    guard = replace(recipe(tmp_path, "guard", {}, ("data",)), kind="contamination")
+    pipeline = {**pipeline, "guard": guard, "sft": replace(pipeline["sft"], needs=("guard",))}
+    store = FakeStore(tmp_path)
+    with pytest.raises(Missing, match="--only sft: it needs `data`, which has not finished"):
+        plan(pipeline, store, selection=Selection(only="sft"))
+    store.remember(plan({"data": pipeline["data"]}, store))
+    made = plan(pipeline, store, selection=Selection(only="sft"))
+    assert {s.name: s.action for s in made.stages} == {
+        "data": "reuse",
+        "guard": "run",
+        "sft": "run",
+        "after": "skip",
+    }
 
 
 def test_a_stage_that_does_not_exist_is_named(pipeline: dict[str, Recipe], tmp_path: Path) -> None:
