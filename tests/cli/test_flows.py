@@ -238,6 +238,7 @@ def test_pretraining_fine_tuning_rewards_and_preferences(place: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_zero3_over_two_processes(place: Path) -> None:
     """On a CPU; about half a minute, and as much again where DeepSpeed first compiles its extension."""
