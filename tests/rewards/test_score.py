@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from residency.errors import RecipeInvalid
 from residency.rewards import spec
-from residency.rewards.functions import batched, scores
+from residency.rewards.functions import batched
 from residency.rewards.score import Sample, Scored, Scorer
 from residency.rewards.spec import Calls, Component
 
@@ -298,17 +297,3 @@ def test_a_total_is_the_weighted_sum_or_nothing(
             assert scored.total == pytest.approx(
                 weights[0] * (wanted[0] or 0) + weights[1] * (wanted[1] or 0)
             )
-
-
-@pytest.mark.slow
-def test_two_thousand_quick_calls() -> None:
-    @scores(0.0, 1.0)
-    def quick(data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None) -> float:
-        return float("<answer>" in solution_str)
-
-    parts = [component(quick, str(i)) for i in range(3)]
-    samples = [Sample("d", "<answer>yes</answer>" * 20, "yes")] * 2048
-    scorer = Scorer(parts, Calls())
-    began = time.perf_counter()
-    scorer.score_now(samples)
-    assert time.perf_counter() - began < 0.5
