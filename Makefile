@@ -32,7 +32,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) -q
 	$(BIN)/python -m pytest -m "slow and not long and not gpu" $(SLOW)
 
-# What takes minutes each and goes further along paths that `make test` walks: exact resumption, joined clusters.
+# What takes minutes each: exact resumption, joined clusters, tools, search, ZeRO-3. CI runs it after `make test`.
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -m "long and not gpu" $(SLOW)
 

@@ -15,7 +15,7 @@ import yaml
 
 from residency.retrieval.tool import estimated, told
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 PROJECT = Path(__file__).resolve().parents[2]
 EXAMPLES = PROJECT / "recipes" / "examples"
 CALL = {"name": "search", "arguments": {"query_list": ["iron"]}}

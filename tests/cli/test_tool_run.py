@@ -18,7 +18,7 @@ import yaml
 
 from rewards import format, number
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 PROJECT = Path(__file__).resolve().parents[2]
 RECIPE = PROJECT / "recipes" / "examples" / "grpo_calculator.yaml"
 STEPS = 3

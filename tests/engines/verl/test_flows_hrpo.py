@@ -10,7 +10,7 @@ from verl_case import Flow, recipe, tiny
 from residency.engines import hf_folder
 from residency.files import jsonl_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 pytest.importorskip("verl")
 
 

@@ -179,6 +179,7 @@ def blocks(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(blocks())
 def test_what_passes_is_not_refused_by_verl(tiny: Path, block: dict[str, Any]) -> None:
