@@ -35,18 +35,19 @@ def mirror_dir() -> Path:
 
 
 LONGEST_FIRST = (
-    "test_flows_resume.py",
     "test_pubmedqa_grpo.py",
-    "test_flows_ray.py",
-    "test_flows_estimators.py",
-    "test_grpo_on_a_cpu.py",
-    "test_tool_run.py",
     "test_ppo_verifier.py",
-    "test_kill_and_resume.py",
+    "test_tool_run.py",
     "test_search_run.py",
-    "test_flows.py",
     "test_flows_hrpo.py",
+    "test_flows_resume.py",
+    "test_flows_ray.py",
+    "test_kill_and_resume.py",
+    "test_flows_estimators.py",
+    "test_flows.py",
     "test_lf_training.py",
+    "test_rules_verl.py",
+    "test_grpo_on_a_cpu.py",
 )
 """Files whose tests take minutes: begun first, so that no process is left alone with one at the end."""
 
