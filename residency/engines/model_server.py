@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
+from residency import environments
 from residency.engines import serving
-from residency.engines.base import CheckContext, Job
+from residency.engines.base import CheckContext, Job, Launch
 from residency.engines.lm_eval import places
 from residency.engines.log import last_error, last_line
 from residency.paths import PROJECT
@@ -83,6 +85,46 @@ class ModelServer(serving.Server):
 
     memory_hint: ClassVar[str | None] = None
     """What to lower when the memory is not enough."""
+
+
+class ForeignServer(ModelServer):
+    """A server of another project, from an environment of its own, whose block takes any of its keys."""
+
+    environment_name: ClassVar[str]
+    """What `launch.py setup` makes."""
+
+    def version(self) -> str | None:
+        """In its own environment, else in the launcher's."""
+        return environments.version(self.distribution, self.environment_name)
+
+    def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
+        """The model, and keys that are nearly right."""
+        super().check(recipe, context, found)
+        check_free_keys(recipe, self.name, found)
+
+    def launch(
+        self, job: Job, config: Mapping[str, Any], argv: list[str], *, env: Mapping[str, str], token_to: str
+    ) -> Launch:
+        """server.yaml with the command in it, and what starts that.
+
+        Args:
+            job: The stage.
+            config: What `settings` gave.
+            argv: The server's command, in which {host} and {port} stand for them.
+            env: What its environment has besides.
+            token_to: The variable by which it knows the token.
+        """
+        started = {
+            **{key: config[key] for key in ("host", "port", "token_env") if key in config},
+            "argv": argv,
+            "env": {**env, "PYTHONPATH": ""},
+            "token_to": token_to,
+        }
+        return Launch(
+            argv=(sys.executable, "-m", "residency.engines.exec_server", CONFIG),
+            files={CONFIG: as_text(started)},
+            env=environment(job),
+        )
 
 
 def where(job: Job, key: str) -> str | None:

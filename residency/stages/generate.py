@@ -12,8 +12,7 @@ from residency.engines.base import CheckContext, Engine
 from residency.engines.generate import parse, template
 from residency.engines.generate.engine import ENGINE
 from residency.engines.lm_eval import places
-from residency.errors import Missing, RecipeInvalid, ResidencyError
-from residency.recipe.data_rows import BadRow, first_rows
+from residency.errors import ResidencyError
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
 from residency.recipe.nodes import Mapping as Tree
@@ -22,6 +21,7 @@ from residency.recipe.suggest import closest
 from residency.recipe.tokens import is_known
 from residency.rewards import datasets
 from residency.rows.formats import entry
+from residency.stages._rows import first_of_each
 from residency.stages.base import Inputs, Output, StageKind
 
 READS_AS = (
@@ -174,26 +174,11 @@ def _check_json(recipe: Recipe, found: Diagnostics) -> None:
 
 def _check_dataset(recipe: Recipe, node: Node, context: CheckContext, found: Diagnostics) -> None:
     """The dataset is there, and has the columns that the recipe uses."""
-    if not isinstance(node, Scalar) or not isinstance(node.value, str) or not is_known(node):
-        return
-    for name in datasets.names(node.value):
-        try:
-            path = datasets.find({"dataset": name}, "dataset", recipe.folder, context.project, {})[0].path
-            first = first_rows(path)
-        except RecipeInvalid as error:
-            found.add("unknown-dataset", error.message, node, hint=error.hint)
-            continue
-        except Missing as error:
-            found.add("missing-file", error.message, node, hint=error.hint)
-            continue
-        except (BadRow, OSError) as error:
-            found.add("bad-data", f"`{name}` cannot be read: {error}", node)
-            continue
-        if first is None:
-            continue
-        if not first.columns:
-            found.add("bad-data", f"`{name}` holds no rows", node)
-            continue
+
+    def locate(name: str) -> Path:
+        return datasets.find({"dataset": name}, "dataset", recipe.folder, context.project, {})[0].path
+
+    for name, first in first_of_each(node, locate, found):
         for column, where in _columns(recipe):
             if column.partition(".")[0] not in first.columns and column not in first.columns:
                 near = closest(column, first.columns)

@@ -10,15 +10,14 @@ from residency.engines.base import CheckContext, Engine
 from residency.engines.transformers.engine import resolve
 from residency.engines.transformers.verifier import rows
 from residency.engines.transformers.verifier.engine import ENGINE
-from residency.errors import Missing, RecipeInvalid, ResidencyError
-from residency.recipe.data_rows import BadRow, first_rows
+from residency.errors import ResidencyError
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import TOKEN_OPEN, Recipe
 from residency.recipe.nodes import Node, Scalar, Sequence, at, key_span
 from residency.recipe.suggest import closest
 from residency.recipe.tokens import is_known
 from residency.rewards import datasets
-from residency.stages._rows import located
+from residency.stages._rows import first_of_each, located
 from residency.stages.base import Inputs, Output, Rows, StageKind
 from residency.verifier import text
 
@@ -119,27 +118,11 @@ def _check_model(recipe: Recipe, context: CheckContext, found: Diagnostics) -> N
 
 
 def _check_dataset(recipe: Recipe, node: Node, context: CheckContext, found: Diagnostics) -> None:
-    if not isinstance(node, Scalar) or not isinstance(node.value, str) or not is_known(node):
-        return
+    def locate(name: str) -> Path:
+        return rows.locate({"dataset": name}, "dataset", recipe.folder, context.project, {})[0]
+
     columns = _columns(recipe.config)
-    for name in datasets.names(node.value):
-        try:
-            path = rows.locate({"dataset": name}, "dataset", recipe.folder, context.project, {})[0]
-            first = first_rows(path)
-        except RecipeInvalid as error:
-            found.add("unknown-dataset", error.message, node, hint=error.hint)
-            continue
-        except Missing as error:
-            found.add("missing-file", error.message, node, hint=error.hint)
-            continue
-        except (BadRow, OSError) as error:
-            found.add("bad-data", f"`{name}` cannot be read: {error}", node)
-            continue
-        if first is None:
-            continue
-        if not first.columns:
-            found.add("bad-data", f"`{name}` holds no rows", node)
-            continue
+    for name, first in first_of_each(node, locate, found):
         for role, column in columns.items():
             if column not in first.columns:
                 near = closest(column, first.columns)

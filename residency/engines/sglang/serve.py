@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 from residency import environments
 from residency.engines import model_server
-from residency.engines.base import CheckContext, Job, Launch
-from residency.recipe.diagnostics import Diagnostics
-from residency.recipe.model import Recipe
+from residency.engines.base import Job, Launch
 
-ENVIRONMENT = "sglang"
 START = Path(__file__).parent / "start.py"
 HOW_FAST = (
     "mem_fraction_static",
@@ -24,27 +20,19 @@ HOW_FAST = (
 """Keys that change no answer."""
 
 
-class Sglang(model_server.ModelServer):
+class Sglang(model_server.ForeignServer):
     """`sglang.launch_server`, from the environment that `launch.py setup sglang` makes."""
 
     name: ClassVar[str] = "sglang"
     distribution: ClassVar[str] = "sglang"
+    environment_name: ClassVar[str] = "sglang"
     install: ClassVar[str] = "python launch.py setup sglang"
     takes_adapter: ClassVar[bool] = False
     memory_hint: ClassVar[str | None] = "lower sglang.mem_fraction_static or sglang.context_length"
 
-    def version(self) -> str | None:
-        """In its own environment, else in the launcher's."""
-        return environments.version(self.distribution, ENVIRONMENT)
-
-    def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
-        """The model, and keys that are nearly right."""
-        super().check(recipe, context, found)
-        model_server.check_free_keys(recipe, self.name, found)
-
     def prepare(self, job: Job) -> Launch:
         """server.yaml with the command in it, and what starts that."""
-        python = environments.interpreter(self.distribution, ENVIRONMENT)
+        python = environments.interpreter(self.distribution, self.environment_name)
         config = model_server.settings(job, self.name)
         block: dict[str, Any] = dict(job.config.get(self.name) or {})
         if job.gpus > 1 and not {"tp_size", "dp_size"} & set(block):
@@ -53,17 +41,7 @@ class Sglang(model_server.ModelServer):
             block.setdefault("device", "cpu")
         argv = [python, str(START), "--model-path", config["model"], "--host", "{host}", "--port", "{port}"]
         argv += ["--served-model-name", config["served_model_name"], *model_server.flags(block)]
-        started = {
-            **{key: config[key] for key in ("host", "port", "token_env") if key in config},
-            "argv": argv,
-            "env": {"PYTHONPATH": ""},
-            "token_to": "RESIDENCY_SGLANG_TOKEN",
-        }
-        return Launch(
-            argv=(sys.executable, "-m", "residency.engines.exec_server", model_server.CONFIG),
-            files={model_server.CONFIG: model_server.as_text(started)},
-            env=model_server.environment(job),
-        )
+        return self.launch(job, config, argv, env={}, token_to="RESIDENCY_SGLANG_TOKEN")
 
     def ignored(self) -> tuple[str, ...]:
         """Memory and batching."""

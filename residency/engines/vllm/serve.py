@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, ClassVar
 
 from residency import environments
 from residency.engines import model_server
-from residency.engines.base import CheckContext, Job, Launch
-from residency.recipe.diagnostics import Diagnostics
-from residency.recipe.model import Recipe
+from residency.engines.base import Job, Launch
 
-ENVIRONMENT = "vllm"
 HOW_FAST = (
     "gpu_memory_utilization",
     "max_num_seqs",
@@ -26,26 +22,18 @@ HOW_FAST = (
 """Keys that change no answer."""
 
 
-class Vllm(model_server.ModelServer):
+class Vllm(model_server.ForeignServer):
     """`vllm serve`, from the environment that `launch.py setup vllm` makes."""
 
     name: ClassVar[str] = "vllm"
     distribution: ClassVar[str] = "vllm"
+    environment_name: ClassVar[str] = "vllm"
     install: ClassVar[str] = "python launch.py setup vllm"
     memory_hint: ClassVar[str | None] = "lower vllm.gpu_memory_utilization or vllm.max_model_len"
 
-    def version(self) -> str | None:
-        """In its own environment, else in the launcher's."""
-        return environments.version(self.distribution, ENVIRONMENT)
-
-    def check(self, recipe: Recipe, context: CheckContext, found: Diagnostics) -> None:
-        """The model, and keys that are nearly right."""
-        super().check(recipe, context, found)
-        model_server.check_free_keys(recipe, self.name, found)
-
     def prepare(self, job: Job) -> Launch:
         """server.yaml with the command in it, and what starts that."""
-        python = environments.interpreter(self.distribution, ENVIRONMENT)
+        python = environments.interpreter(self.distribution, self.environment_name)
         config = model_server.settings(job, self.name)
         block: dict[str, Any] = dict(job.config.get(self.name) or {})
         if job.gpus > 1 and not {
@@ -72,16 +60,12 @@ class Vllm(model_server.ModelServer):
             argv += ["--lora-modules", f"{name}={config['adapter']}"]
         else:
             argv += ["--served-model-name", name]
-        started = {
-            **{key: config[key] for key in ("host", "port", "token_env") if key in config},
-            "argv": [*argv, *model_server.flags(block)],
-            "env": {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": ""},
-            "token_to": "VLLM_API_KEY",
-        }
-        return Launch(
-            argv=(sys.executable, "-m", "residency.engines.exec_server", model_server.CONFIG),
-            files={model_server.CONFIG: model_server.as_text(started)},
-            env=model_server.environment(job),
+        return self.launch(
+            job,
+            config,
+            [*argv, *model_server.flags(block)],
+            env={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"},
+            token_to="VLLM_API_KEY",
         )
 
     def ignored(self) -> tuple[str, ...]:
