@@ -106,7 +106,7 @@ class Decoder:
         self._device = model.device
         self._prefill_tokens = prefill_tokens
         self._slots = Slots(self._device)
-        self._windows = Windows(model.config.get_text_config())
+        self._windows = Windows(model.config.get_text_config(), model.dtype)
         self.running: list[Request] = []
 
     @torch.inference_mode()
@@ -285,9 +285,10 @@ def _unscored(request: Request) -> bool:
 class Windows:
     """The masks of a model whose layers look back over all tokens, or over a window."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, dtype: torch.dtype) -> None:
         """Args:
         config: The text model's configuration.
+        dtype: The model's number format.
         """
         kinds = set(getattr(config, "layer_types", None) or ())
         window = getattr(config, "sliding_window", None)
@@ -295,21 +296,29 @@ class Windows:
             window = None
         self._window: int | None = int(window) if window else None
         self._kinds = sorted(kinds)
+        self._dtype = dtype
 
     def masks(self, seen: torch.Tensor, places: torch.Tensor) -> Any:
-        """What the model takes as `attention_mask`.
+        """What the model takes as `attention_mask`: 0 where a token may look, else −inf.
+
+        Each layer would make these numbers of true and false again.
 
         Args:
             seen: (rows, 1, tokens, width), true where a token may look.
             places: (rows or 1, tokens), the tokens' places.
         """
+        far = self._added(seen)
         if self._window is None or (self._kinds and "sliding_attention" not in self._kinds):
-            return seen if len(self._kinds) < 2 else dict.fromkeys(self._kinds, seen)
+            return far if len(self._kinds) < 2 else dict.fromkeys(self._kinds, far)
         width = torch.arange(seen.shape[-1], device=seen.device)
-        near = seen & (width > places[:, None, :, None] - self._window)
+        near = self._added(seen & (width > places[:, None, :, None] - self._window))
         if len(self._kinds) < 2:
             return near
-        return {kind: near if kind == "sliding_attention" else seen for kind in self._kinds}
+        return {kind: near if kind == "sliding_attention" else far for kind in self._kinds}
+
+    def _added(self, seen: torch.Tensor) -> torch.Tensor:
+        """What is added to the attention's scores."""
+        return torch.zeros(seen.shape, dtype=self._dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
 
 
 def _within(prompts: Sequence[tuple[int, ...]], tokens: int) -> list[list[tuple[int, ...]]]:

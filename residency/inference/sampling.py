@@ -6,14 +6,14 @@ of 0 is greedy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-_HEAD = 512
-"""Top-p looks at so many of the likeliest tokens first, and sorts the vocabulary only where
-they do not hold the mass: sorting 50,000 logits a token costs as much as a small model's pass."""
+_HEADS = (512, 4096)
+"""Top-p looks at so many of the likeliest tokens first, and sorts the vocabulary only where they do not
+hold the mass: sorting 16 rows of 50,000 logits takes 24 ms, finding their first 4,096 takes 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +79,19 @@ def _filter(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor
     top_p = torch.tensor([s.top_p for s in samplings], device=device)
     min_p = torch.tensor([s.min_p for s in samplings], device=device)
     cuts_mass = any(s.top_p < 1 for s in samplings)
-    width = min(vocabulary, max([s.top_k for s in samplings] + [_HEAD if cuts_mass else 1]))
-    while True:
-        head, _ = logits.topk(width, dim=-1)
-        floor = torch.full((len(samplings),), -torch.inf, device=device)
+    limited = top_k < vocabulary
+    least = max(s.top_k for s in samplings)
+    floor = torch.full((len(samplings),), -torch.inf, device=device)
+    for head in _heads(logits, least, cuts_mass):
+        width = head.shape[1]
         # top-k: the k-th likeliest logit is the least that stays
-        limited = top_k < vocabulary
         kth = head.gather(1, (top_k.clamp(max=width) - 1)[:, None])[:, 0]
         floor = torch.where(limited, kth, floor)
         if not cuts_mass:
             break
         # top-p, among what top-k left: the shortest head whose mass reaches top_p
-        total = torch.where(logits >= floor[:, None], logits, -torch.inf).logsumexp(-1, keepdim=True)
+        left = _above(logits, floor) if bool(limited.any()) else logits
+        total = left.logsumexp(-1, keepdim=True)
         mass = torch.where(head >= floor[:, None], (head - total).exp(), 0.0).cumsum(-1)
         reached = mass >= top_p[:, None] - 1e-6
         if width == vocabulary or bool((reached[:, -1] | (top_p >= 1) | limited).all()):
@@ -98,10 +99,24 @@ def _filter(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor
             nucleus = head.gather(1, last[:, None])[:, 0]
             floor = torch.where(top_p < 1, torch.maximum(floor, nucleus), floor)
             break
-        width = vocabulary
-    likeliest = logits.max(-1).values
-    floor = torch.where(min_p > 0, torch.maximum(floor, likeliest + min_p.log()), floor)
-    return torch.where(logits >= floor[:, None], logits, -torch.inf)
+    if bool((min_p > 0).any()):
+        floor = torch.where(min_p > 0, torch.maximum(floor, logits.amax(-1) + min_p.log()), floor)
+    return _above(logits, floor)
+
+
+def _heads(logits: torch.Tensor, least: int, cuts_mass: bool) -> Iterator[torch.Tensor]:
+    """The likeliest logits of each row, sorted: `least` of them at least, then more each time, then all."""
+    vocabulary = logits.shape[1]
+    for width in (*(_HEADS if cuts_mass else (1,)), vocabulary):
+        if min(vocabulary, max(width, least)) == vocabulary:
+            break
+        yield logits.topk(max(width, least), dim=-1).values
+    yield logits.sort(dim=-1, descending=True).values
+
+
+def _above(logits: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
+    """`logits` with −inf for those below the floor of their row."""
+    return logits.masked_fill(logits < floor[:, None], -torch.inf)
 
 
 def pick(log_probs: torch.Tensor, uniform: torch.Tensor, greedy: torch.Tensor) -> torch.Tensor:

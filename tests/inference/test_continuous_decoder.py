@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residency.inference import decoder as decoders
-from residency.inference.decoder import Decoder, Numbers, Request, Windows
+from residency.inference.decoder import Decoder, Numbers, Request
 from residency.inference.sampling import Sampling
 from residency.inference.slots import Slots, prompt_cache
 
@@ -174,7 +174,6 @@ def test_layers_that_look_back_over_a_window(kinds: list[str] | None) -> None:
         log_probs = model(torch.tensor([prompt])).logits[0].detach().log_softmax(-1)
         values = [float(log_probs[at, token]) for at, token in enumerate(prompt[1:])]
         assert found.prompt_log_probs == pytest.approx(values, abs=1e-4)
-    assert isinstance(Windows(model.config), Windows)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=40))
