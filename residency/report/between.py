@@ -59,7 +59,8 @@ def within(run: RunRecord) -> Between:
     ]
     if not made:
         raise RecipeInvalid(f"{run.id} has no two evaluations of the same task", "give two runs to compare")
-    return _corrected(Between(made))
+    correct(made)
+    return Between(made)
 
 
 def between(a: RunRecord, b: RunRecord, stage_a: str | None = None, stage_b: str | None = None) -> Between:
@@ -87,7 +88,8 @@ def between(a: RunRecord, b: RunRecord, stage_a: str | None = None, stage_b: str
     if not made.compared and not made.refused:
         said = [", ".join(sorted({x.task for s in found for x in s.scores})) for found in (first, second)]
         raise RecipeInvalid("the runs have no task in common", f"{a.id}: {said[0]}; {b.id}: {said[1]}")
-    return _corrected(made)
+    correct(made.compared)
+    return made
 
 
 def _evaluations(run: RunRecord, name: str | None) -> list[StageRecord]:
@@ -170,10 +172,9 @@ def _said(stage: StageRecord, task: str, key: str) -> Any:
     return about.get(key)
 
 
-def _corrected(found: Between) -> Between:
-    """With the p-values corrected, where there are several."""
-    tested = [one for one in found.compared if one.found.p is not None]
+def correct(compared: Sequence[Compared]) -> None:
+    """Note the p-values corrected (Holm) for there being so many."""
+    tested = [one for one in compared if one.found.p is not None]
     ps = holm([one.found.p for one in tested if one.found.p is not None])
     for one, p in zip(tested, ps, strict=True):
         one.corrected = p
-    return found

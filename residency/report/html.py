@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from residency.files import write_text
 from residency.report import wording
@@ -28,6 +30,9 @@ from residency.report.page import (
     stages,
     training,
 )
+
+if TYPE_CHECKING:
+    from residency.report.several import Several
 
 PAGE = Path(__file__).parent / "page"
 
@@ -75,8 +80,53 @@ def page(record: RunRecord) -> str:
         "origin": origin.section(record),
         "repeat": origin.reproduce(record),
     }
-    there = {key: part for key, part in found.items() if part is not None}
-    links = [tag("a", TITLES[key], href=f"#{key}") for key in there]
+    return document(
+        f"{record.name} · {record.status} · Residency",
+        header.section(record),
+        {TITLES[key]: (key, part) for key, part in found.items() if part is not None},
+        f"from {record.id}",
+    )
+
+
+def write_several(runs: Sequence[Path], out: Path) -> Path:
+    """Write one page of several runs; returns the file.
+
+    Args:
+        runs: The runs' directories; the others are compared with the first.
+        out: The file to write.
+
+    Raises:
+        Missing: There is no run in one of them.
+        RecipeInvalid: There are fewer than two, or one stands twice.
+    """
+    from residency.report.several import several
+
+    write_text(out, page_of_several(several([collect(run) for run in runs])))
+    return out
+
+
+def page_of_several(found: Several) -> str:
+    """The page of several runs."""
+    from residency.report.page import side_by_side
+
+    sections = {title: (key, part) for title, key, part in side_by_side.sections(found) if part is not None}
+    names = ", ".join(dict.fromkeys(run.name for run in found.runs))
+    ids = ", ".join(run.id for run in found.runs)
+    return document(
+        f"{names} · {len(found.runs)} runs · Residency", side_by_side.header(found), sections, f"from {ids}"
+    )
+
+
+def document(title: str, top: Markup, sections: Mapping[str, tuple[str, Markup]], source: str) -> str:
+    """A whole page.
+
+    Args:
+        title: The document's.
+        top: What stands above the sections.
+        sections: Name → (id, section).
+        source: What it was written from, for its last line.
+    """
+    links = [tag("a", name, href=f"#{key}") for name, (key, _) in sections.items()]
     style = (PAGE / "page.css").read_text(encoding="utf-8")
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     written = datetime.now(UTC).isoformat(timespec="seconds")
@@ -87,16 +137,16 @@ def page(record: RunRecord) -> str:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{record.name} · {record.status} · Residency"),
+        tag("title", title),
         tag("style", raw(style)),
     )
     body = tag(
         "body",
         tag("a", "Skip to the content", href="#content", class_="skip"),
-        header.section(record),
+        top,
         tag("nav", links, aria_label="Sections") if links else None,
-        tag("main", list(there.values()), id="content"),
-        tag("footer", f"Written by Residency on {wording.when(written)} from {record.id}."),
+        tag("main", [part for _, part in sections.values()], id="content"),
+        tag("footer", f"Written by Residency on {wording.when(written)} {source}."),
         tag("script", raw(script)),
     )
     return join(Markup("<!doctype html>\n"), tag("html", head, body, lang="en")) + "\n"

@@ -144,7 +144,7 @@ def compare(a: PastRun, b: PastRun) -> Comparison:
         {name: stage.get("config") for name, stage in _mapping(lock_.get("stages")).items()}
         for lock_ in (first, second)
     ]
-    figures = [_flat(run.figures()) for run in (a, b)]
+    figures = [flat(run.figures()) for run in (a, b)]
     keys = list(dict.fromkeys([*figures[0], *figures[1]]))
     return Comparison(
         recipe=_differences(*recipes),
@@ -157,7 +157,7 @@ def compare(a: PastRun, b: PastRun) -> Comparison:
 
 
 def _differences(a: Any, b: Any) -> list[Difference]:
-    first, second = _flat(_mapping(a)), _flat(_mapping(b))
+    first, second = flat(_mapping(a)), flat(_mapping(b))
     keys = dict.fromkeys([*first, *second])
     return [
         Difference(key, first.get(key), second.get(key))
@@ -170,13 +170,13 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Every value of nested mappings by its dotted key."""
     found: dict[str, Any] = {}
     for key, item in value.items():
         where = f"{path}.{key}" if path else str(key)
         if isinstance(item, Mapping) and item:
-            found |= _flat(item, where)
+            found |= flat(item, where)
         else:
             found[where] = item
     return found

@@ -23,7 +23,8 @@ def section(record: RunRecord) -> Markup | None:
     return tag("section", tag("h2", "Training"), parts, id="training") if parts else None
 
 
-def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
+def column(rows: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
+    """A figure by step, where it is a number."""
     return [(float(row["step"]), y) for row in rows if (y := number(row.get(key))) is not None]
 
 
@@ -38,8 +39,8 @@ def _stage(stage: StageRecord) -> Markup | None:
         return None
     main = line_chart(
         [
-            Series("train", _column(rows, "loss"), "train", smooth=True),
-            Series("held out", _column(rows, "eval_loss"), "eval"),
+            Series("train", column(rows, "loss"), "train", smooth=True),
+            Series("held out", column(rows, "eval_loss"), "eval"),
         ],
         "Loss",
         marks,
@@ -48,7 +49,7 @@ def _stage(stage: StageRecord) -> Markup | None:
     small = [
         chart
         for key in list(keys)[:MOST_CHARTS]
-        if (chart := line_chart([Series(key, _column(rows, key), "other")], key.replace("_", " "), marks))
+        if (chart := line_chart([Series(key, column(rows, key), "other")], key.replace("_", " "), marks))
     ]
     if main is None and not small:
         return None
