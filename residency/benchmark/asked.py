@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from residency.engines.lm_eval.answers import within_tag
 from residency.engines.lm_eval.questions import BadRow, identity, read
-from residency.evaluation import prompts
+from residency.evaluation import prompts, styles
 
 COLUMNS = ("instruction", "gold")
 """The columns that every row must have."""
+EXAMPLE = "{row.output}"
+"""What an example's answer is, where the style does not say."""
 Score = dict[str, Any]
 One = Callable[[Mapping[str, Any], str], Score]
 """(question, answer) → metric → value: a number, or a tuple that the task's aggregation takes; and
@@ -26,37 +29,43 @@ def rows(
     *,
     data_files: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
-    chat: bool = False,
+    prompt: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> dict[str, Any]:
-    """lm-eval's `custom_dataset`: split name → its questions.
+    """lm-eval's `custom_dataset`: split name → its questions, each with its messages.
 
     Args:
         data_files: Split name → file.
         settings: What the task's scoring function wants to know beside the question.
-        chat: Whether a chat template parts system, question and answer; without one, line breaks do.
+        prompt: The keys of a style.
 
     Raises:
-        BadRow: No file is named, or one holds no questions.
+        BadRow: No file is named, one holds no questions, or a row lacks what the style names.
     """
     if not data_files:
         raise BadRow("the task needs a data file: add `data: {TASK: PATH}` to the recipe")
     from datasets import Dataset  # type: ignore[attr-defined]  # lm-eval wants its type; our datasets/ misleads mypy
 
+    style = in_style(prompt or {})
+    examples = prompts.Examples(load(Path(style.examples)) if style.shots and style.examples else [], style)
     found = {}
     for split, path in data_files.items():
-        items = load(Path(path))
-        for item in items:
-            item["settings"] = json.dumps(settings or {})
-            if not chat:
-                item["system"] += "\n\n" if item["system"] else ""
-                item["question"] += "\n"
-        found[split] = Dataset.from_list(items)
+        docs = [doc(one, style, examples, Path(path)) for one in load(Path(path))]
+        found[split] = Dataset.from_list([{**one, "settings": json.dumps(settings or {})} for one in docs])
     return found
 
 
+def in_style(keys: Mapping[str, Any]) -> styles.Style:
+    """The style of its keys. An example's answer is the row's own, in the form that its question asks for.
+
+    Raises:
+        BadStyle: All that is wrong with it at once.
+    """
+    return styles.style({"example": EXAMPLE, **keys})
+
+
 def load(path: Path) -> list[dict[str, Any]]:
-    """Every question of a file; a name that comes twice gets the row's number added.
+    """Every question of a file, as `item`; a name that comes twice gets the row's number added.
 
     Raises:
         BadRow: Naming the file and the first row that is no question; or when there is none.
@@ -72,14 +81,14 @@ def load(path: Path) -> list[dict[str, Any]]:
         if one["id"] in seen:
             one["id"] = f"{one['id']}#{number}"
         seen.add(one["id"])
-        found.append(one)
+        found.append({**one, "number": number})
     if not found:
         raise BadRow(f"{path}: there are no rows in it")
     return found
 
 
 def item(row: Any, number: int) -> dict[str, Any]:
-    """One row as the task sees it: `id`, `messages`, `answer` (the gold one as JSON), `label` (as text).
+    """One row as `residency.evaluation.prompts` asks it, without options.
 
     Raises:
         BadRow: It has no instruction, or no gold answer.
@@ -89,16 +98,41 @@ def item(row: Any, number: int) -> dict[str, Any]:
     missing = [key for key in COLUMNS if row.get(key) is None or row[key] in ("", [])]
     if missing:
         raise BadRow(f"it lacks {' and '.join(missing)}")
-    parts = [str(row["instruction"]), str(row.get("input") or "")]
-    system, asked = str(row.get("system") or ""), "\n".join(part for part in parts if part.strip())
-    messages = [{"role": "system", "content": system}] if system else []
+    evidence, output = str(row.get("input") or ""), str(row.get("output") or "")
     return {
         "id": identity(row, number),
-        "system": system,
-        "question": asked,
-        "answer": json.dumps(row["gold"], ensure_ascii=False),
-        "label": _label(row["gold"]),
-        "messages": [*messages, {"role": "user", "content": asked}],
+        "system": str(row.get("system") or ""),
+        "question": str(row["instruction"]),
+        "context": [evidence] if evidence.strip() else [],
+        "options": {},
+        "labels": [],
+        "answer": within_tag(output) or output,
+        "row": row,
+    }
+
+
+def doc(
+    one: Mapping[str, Any], style: styles.Style, examples: prompts.Examples, path: Path = Path()
+) -> dict[str, Any]:
+    """A question as lm-eval keeps it: `id`, `messages`, `answer` (the gold one as JSON), `label` (as text).
+
+    Raises:
+        BadRow: The row lacks what the style names, or there are too few examples.
+    """
+    try:
+        asked = prompts.render(one, style, examples.of(one))
+    except BadRow as error:
+        raise BadRow(f"{path}: row {one['number']}: {error}") from None
+    gold = one["row"]["gold"]
+    return {
+        "id": one["id"],
+        "system": one["system"],
+        "question": asked.messages[-1]["content"],
+        "answer": json.dumps(gold, ensure_ascii=False),
+        "label": _label(gold),
+        "messages": [dict(message) for message in asked.messages],
+        "then": asked.then,
+        "then_tokens": style.then_tokens,
     }
 
 
@@ -107,16 +141,6 @@ def _label(gold: Any) -> str:
     if isinstance(gold, str):
         return gold
     return str(gold.get("outcome") or gold.get("answer") or "") if isinstance(gold, dict) else ""
-
-
-def look(row: Any, number: int) -> tuple[str, str]:
-    """A row's id and all that is asked, for a check.
-
-    Raises:
-        BadRow: As `item`.
-    """
-    found = item(row, number)
-    return found["id"], prompts.text(found["messages"])
 
 
 def gold(doc: Mapping[str, Any]) -> Any:

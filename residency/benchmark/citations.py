@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from residency.benchmark import ranking
 from residency.benchmark.figures import figure, ratio
 from residency.benchmark.problems import Problems
 from residency.benchmark.scored import Scored
+from residency.errors import Missing
 from residency.retrieval.boolean.engine import QueryRejected, SearchUnavailable, StudySearch
 
 _NUMBER = r"[1-9]\d{0,8}(?![\w]|\.\d)"
@@ -33,6 +35,9 @@ _ADDRESS = re.compile(
 )
 _BRACKETED = re.compile(r"\[\s{0,2}([1-9]\d{6,7}(?:\s{0,2}[,;]\s{0,2}[1-9]\d{6,7})*)\s{0,2}\]", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
+
+PUBMED = "pubmed"
+"""PubMed itself, asked over the network."""
 
 Lookup = Callable[[Sequence[int]], Mapping[int, bool | None]]
 """PMIDs → whether each exists; None where the look-up failed, which says nothing."""
@@ -69,6 +74,31 @@ def searched(search: StudySearch, batch: int = 100) -> Lookup:
         return answers
 
     return look
+
+
+def known(place: str) -> Lookup:
+    """Which PMIDs exist: in PubMed itself (`pubmed`), in a corpus, in an index of the study search, or in a
+    text file of PMIDs.
+
+    Raises:
+        Missing: There is no such file or folder.
+    """
+    if place == PUBMED:
+        from residency.retrieval.boolean.live import LiveSearch
+
+        return searched(LiveSearch())
+    path = Path(place)
+    if path.is_file():
+        return among(set(ranking.pmids(path.read_text(encoding="utf-8").split())))
+    if not path.is_dir():
+        raise Missing(f"there is no file or folder {path}")
+    if (path / "manifest.json").is_file() and not any(path.glob("*.parquet")):
+        from residency.retrieval.boolean.local import LocalSearch
+
+        return searched(LocalSearch.open(path))
+    from residency.pubmed.corpus import open_corpus
+
+    return among(set(open_corpus(path).pmids()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +173,17 @@ def answers(rows: Iterable[Mapping[str, Any]]) -> list[Answer]:
         name = row.get("id")
         found.append(Answer(str(number if name in (None, "") else name), str(text or ""), evidence))
     return found
+
+
+def of_task(rows: Iterable[Mapping[str, Any]], *, exists: str | None = None, seed: int = 0) -> Scored:
+    """How the answers to a task cite, for an `evaluate` stage.
+
+    Args:
+        rows: As `answers` reads them.
+        exists: Where PMIDs are looked up (`known`); without it `pmids_exist` is left out.
+        seed: Of the bootstrap.
+
+    Raises:
+        Missing: There is no such place.
+    """
+    return score(answers(rows), known(exists) if exists else None, seed=seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from residency.errors import Missing
-from residency.files import read_json
+from residency.files import read_object
 from residency.paths import runs_dir
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
@@ -51,11 +51,11 @@ def find(text: str) -> Named:
 
 def _of_run(run: Path, wanted: str | None) -> Named | None:
     """What a run's stage `wanted` left, or the last of its stages that left one."""
-    for stage in reversed(_items(_read(run / "run.json").get("stages"))):
+    for stage in reversed(_items(read_object(run / "run.json").get("stages"))):
         if stage.get("status") != "done" or (wanted is not None and stage.get("name") != wanted):
             continue
         folder = runs_dir() / str(stage.get("folder") or "")
-        outputs = _read(folder / "state.json").get("outputs")
+        outputs = read_object(folder / "state.json").get("outputs")
         for key, needed in (("model", CONFIG), ("adapter", ADAPTER)):
             where = outputs.get(key) if isinstance(outputs, dict) else None
             path = (folder / str(where)).absolute() if where else None
@@ -82,14 +82,6 @@ def _base(adapter: Path) -> str:
 def _inside(folder: Path) -> str | None:
     below = sorted([*folder.glob(f"*/{CONFIG}"), *folder.glob(f"outputs/*/{CONFIG}")])
     return f"did you mean {below[-1].parent}?" if below else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _items(value: Any) -> list[dict[str, Any]]:

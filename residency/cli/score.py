@@ -12,7 +12,6 @@ from residency.errors import EXIT_DONE, Missing, RecipeInvalid
 if TYPE_CHECKING:
     from residency.benchmark.bioasq.read import Batch
     from residency.benchmark.bioasq.score import Phase
-    from residency.benchmark.citations import Lookup
     from residency.benchmark.scored import Scored
 
 EXAMPLES = """examples:
@@ -111,7 +110,7 @@ def _citations(arguments: argparse.Namespace) -> dict[str, Any]:
     from residency.benchmark import citations
     from residency.engines.lm_eval.questions import BadRow, read
 
-    known = _known(arguments.gold)
+    known = citations.known(str(arguments.gold))
     try:
         rows = [row for _, row in read(arguments.system) if isinstance(row, dict)]
     except FileNotFoundError:
@@ -122,23 +121,6 @@ def _citations(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.format == "text":
         _print(f"citations of {arguments.system.name}, PMIDs of {arguments.gold.name}", scores)
     return {"benchmark": "citations", "seed": arguments.seed} | scores.to_json()
-
-
-def _known(place: Path) -> Lookup:
-    """Which PMIDs exist: in a corpus, in an index of the study search, or in a text file."""
-    from residency.benchmark import citations, ranking
-
-    if place.is_file():
-        return citations.among(set(ranking.pmids(place.read_text(encoding="utf-8").split())))
-    if not place.is_dir():
-        raise Missing(f"there is no file or folder {place}")
-    if (place / "manifest.json").is_file() and not any(place.glob("*.parquet")):
-        from residency.retrieval.boolean.local import LocalSearch
-
-        return citations.searched(LocalSearch.open(place))
-    from residency.pubmed.corpus import open_corpus
-
-    return citations.among(set(open_corpus(place).pmids()))
 
 
 _SCORE = {"bioasq": _bioasq, "pubmedqa": _pubmedqa, "citations": _citations}

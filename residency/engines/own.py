@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
@@ -19,7 +18,7 @@ import yaml
 from residency import __version__
 from residency.engines import log
 from residency.engines.base import Engine, Job, Launch, Progress
-from residency.files import read_json
+from residency.files import read_object
 from residency.paths import PROJECT
 
 CONFIG = "stage.yaml"
@@ -58,7 +57,7 @@ class OwnCommand(Engine):
 
     def progress(self, job: Job) -> Progress:
         """What the command wrote down last; before that the last line of its log."""
-        found = read(job.folder / PROGRESS)
+        found = read_object(job.folder / PROGRESS)
         if not found:
             return Progress(message=log.last_line(log.tail(job.folder / "log.txt", 4096))[:100] or "starting")
         return Progress(
@@ -70,7 +69,7 @@ class OwnCommand(Engine):
 
     def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
         """The error that the command told, or the last one of a traceback."""
-        found = read(job.folder / ERROR)
+        found = read_object(job.folder / ERROR)
         if found.get("message"):
             return str(found["message"]), found.get("hint")
         if told := told_in(log_tail):
@@ -90,15 +89,6 @@ def told_in(log_tail: str) -> tuple[str, str | None] | None:
     said = re.findall(r"^error: (.+)$", log_tail, re.MULTILINE)
     hints = re.findall(r"^hint: (.+)$", log_tail, re.MULTILINE)
     return (said[-1], hints[-1] if hints else None) if said else None
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A file of JSON that holds an object; empty where it does not, or is not there."""
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def project_env(job: Job) -> dict[str, str]:

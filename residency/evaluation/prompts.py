@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from residency.evaluation.choices import BadRow
-from residency.evaluation.styles import ROW, Style, names
+from residency.evaluation.styles import OF_OPTIONS, ROW, Style, names
 
 Message = dict[str, str]
 Question = Mapping[str, Any]
@@ -120,13 +120,15 @@ def _options(question: Question, style: Style) -> str:
 def _fill(template: str, question: Question, style: Style) -> str:
     """A template with its names filled in. Raises BadRow for a field that the row does not have."""
     labels = list(question["labels"])
+    if not labels and (lost := set(names(template)) & OF_OPTIONS):
+        raise BadRow(f"it has no options, and the prompt names {{{min(lost)}}}", "no options")
     values = {
         "question": question["question"],
         "context": _evidence(question, style),
         "options": _options(question, style),
         "letters": ", ".join(labels),
-        "first": labels[0],
-        "last": labels[-1],
+        "first": labels[0] if labels else "",
+        "last": labels[-1] if labels else "",
         "label": question["answer"],
         "answer": question["options"].get(question["answer"], question["answer"]),
     }

@@ -28,6 +28,8 @@ FIELDS = {
     "last": "the last letter",
 }
 """What a template may name, and what it becomes."""
+OF_OPTIONS = frozenset(("options", "letters", "first", "last"))
+"""Those that a question without options, or allowed answers, does not have."""
 ANSWER_FIELDS = {"label": "the right letter", "answer": "the right option's text"}
 """What the template of an example's answer may name besides."""
 OPTION_FIELDS = {"letter": "its letter", "text": "its text"}
@@ -186,6 +188,11 @@ def names(template: str) -> list[str]:
         return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError:
         return []
+
+
+def of_options(given: Style) -> set[str]:
+    """The names in a style that only a question with options, or allowed answers, has."""
+    return {name for key in TEMPLATES for name in names(getattr(given, key) or "")} & OF_OPTIONS
 
 
 def row_fields(given: Style) -> set[str]:

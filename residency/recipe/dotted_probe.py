@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from residency.files import write_text
+from residency.files import read_object, write_text
 from residency.paths import cache_dir
 
 CHILD = Path(__file__).with_name("dotted_child.py")
@@ -51,7 +51,7 @@ def probe(
         known of it (`message`, `file`, `line`, `column`, `options`, `at`).
     """
     cache = cache or cache_dir() / "dotted.json"
-    known = _read(cache)
+    known = read_object(cache)
     found: dict[str, Answer] = {}
     for path in dict.fromkeys(paths):
         kept = known.get(_key(path, project))
@@ -186,14 +186,6 @@ def _stamps(files: list[str]) -> list[list[int]]:
             continue
         found.append([status.st_mtime_ns, status.st_size])
     return found
-
-
-def _read(cache: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _write(cache: Path, known: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from residency.files import read_json
+from residency.files import read_object
 
 MANIFEST = "manifest.json"
 KIND, OUTPUT = "index", "index"
@@ -39,25 +39,17 @@ def find(text: str, runs: Path, start: Path | None = None) -> Path | None:
 
 def of_run(run: Path, runs: Path, wanted: str | None = None) -> Path | None:
     """The index that a run's stage `wanted` left, or the last of the run. None when there is none."""
-    for stage in reversed(_list(_read(run / "run.json").get("stages"))):
+    for stage in reversed(_list(read_object(run / "run.json").get("stages"))):
         if stage.get("kind") != KIND or stage.get("status") != "done":
             continue
         if wanted is not None and stage.get("name") != wanted:
             continue
         folder = runs / str(stage.get("folder") or "")
-        outputs = _read(folder / "state.json").get("outputs")
+        outputs = read_object(folder / "state.json").get("outputs")
         where = outputs.get(OUTPUT) if isinstance(outputs, dict) else None
         if where and (folder / str(where) / MANIFEST).is_file():
             return (folder / str(where)).absolute()
     return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _list(value: Any) -> list[dict[str, Any]]:

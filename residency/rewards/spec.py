@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from residency import functions
 from residency.errors import RecipeInvalid
 from residency.rewards.functions import Function, is_async, is_batched, keywords, score_range
 
@@ -128,37 +128,9 @@ def components(config: Mapping[str, Any]) -> tuple[Component, ...]:
     return tuple(made)
 
 
-def load(path: str) -> Function:
-    """The function behind a dotted path.
-
-    Raises:
-        RecipeInvalid: There is none.
-    """
-    parts = path.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:depth])
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-                continue
-            raise RecipeInvalid(
-                f"importing `{name}` fails: {error}", f"install the package that provides `{error.name}`"
-            ) from error
-        except Exception as error:
-            raise RecipeInvalid(f"importing `{name}` fails: {type(error).__name__}: {error}") from error
-        for part in parts[depth:]:
-            found = getattr(found, part, None)
-        if callable(found):
-            function: Function = found
-            return function
-        break
-    raise RecipeInvalid(f"`{path}` is no function", "`launch.py check` says what was meant")
-
-
 def _component(entry: Mapping[str, Any]) -> Component:
     path = str(entry["fn"])
-    function = load(path)
+    function: Function = functions.load(path)
     args = dict(entry.get("args") or {})
     try:
         keywords(function)

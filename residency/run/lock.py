@@ -147,7 +147,7 @@ def _recorded(stage: PlannedStage) -> dict[str, dict[str, Any]]:
     """Hashes and licences that a stage left in its report."""
     found: dict[str, dict[str, Any]] = {}
     for path in (stage.folder / "outputs" / "report.json", stage.folder / "report.json"):
-        report = _json(path)
+        report = files.read_object(path)
         several = report.get("sources")
         pairs = list(several.items()) if isinstance(several, Mapping) else []
         for name, facts in [*pairs, ("source", report.get("source"))]:
@@ -155,14 +155,6 @@ def _recorded(stage: PlannedStage) -> dict[str, dict[str, Any]]:
                 kept = {k: facts[k] for k in ("url", "member", "sha256", "bytes", "licence") if facts.get(k)}
                 found[str(name)] = found.get(str(name), {}) | kept
     return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = files.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _models(stage: PlannedStage) -> Iterator[tuple[str, dict[str, Any]]]:

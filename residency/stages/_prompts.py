@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.benchmark import asked as gold_answers
 from residency.engines.base import CheckContext
 from residency.engines.lm_eval import places, prompting, questions, taskfiles
 from residency.evaluation import styles
@@ -28,17 +29,19 @@ def check(
     found: Diagnostics,
 ) -> dict[str, styles.Style]:
     """Report what is wrong with the way of asking; task → its style, for those that have a sound one."""
-    ours = {name: task for name, task in tasks.items() if task.questions}
+    ours = {name: task for name, task in tasks.items() if task.styled}
     sound: dict[str, styles.Style] = {}
     said: set[tuple[str, str]] = set()
     for name, task in ours.items():
         style = _style(recipe, name, task, starts, context.project, found, said)
         if style is not None:
-            sound[name] = style
+            if not (task.asked and styles.of_options(style)):
+                sound[name] = style
             _check_task(recipe, name, task, style, found)
             _check_examples(recipe, task, style, starts, found, said)
     _check_others(recipe, tasks, context.project, found)
-    _check_readings(recipe, ours, starts, context, found)
+    readers = {name: task for name, task in ours.items() if task.questions}
+    _check_readings(recipe, readers, starts, context, found)
     _check_samples(recipe, found)
     return sound
 
@@ -82,7 +85,9 @@ def _style(
     for key, text, hint in styles.joint_problems(keys):
         broken = True
         _say(found, said, "bad-prompt", f"{key}: {text}", _where(recipe, key), hint)
-    return None if broken else styles.style(keys)
+    if broken:
+        return None
+    return gold_answers.in_style(keys) if task.asked else styles.style(keys)
 
 
 def _say(
@@ -110,6 +115,8 @@ def _check_task(
             f"the style makes a second request after the answer, and {name} generates no answer",
             _where(recipe, "then"),
         )
+    if task.asked:
+        _check_own_form(recipe, name, style, found)
     asked = block.get("apply_chat_template")
     if style.chat is not None and asked is not None and bool(asked) != style.chat:
         found.add(
@@ -125,6 +132,25 @@ def _check_task(
             key_span(recipe.tree, ("lm_eval", "num_fewshot")) or recipe.tree,
             hint="use `prompt: {style: few_shot, shots: 3, examples: FILE}`",
         )
+
+
+def _check_own_form(recipe: Recipe, name: str, style: styles.Style, found: Diagnostics) -> None:
+    """What fits no task whose answers have a form of their own."""
+    if lost := sorted(styles.of_options(style)):
+        found.add(
+            "bad-prompt",
+            f"the style names {{{lost[0]}}}, and the questions of {name} have no options",
+            _where(recipe, "question"),
+            hint="`style: examples` and `style: reasoning` ask as the rows do",
+        )
+    for key in prompting.READINGS:
+        if getattr(style, key):
+            found.add(
+                "bad-prompt",
+                f"{key}: the task {name} reads its answers itself",
+                _where(recipe, key),
+                hint="leave it out",
+            )
 
 
 def _check_examples(
@@ -152,7 +178,11 @@ def _check_examples(
     try:
         for number, row in questions.read(path):
             rows += 1
-            if rows <= LOOK_ROWS:
+            if rows > LOOK_ROWS:
+                continue
+            if task.asked:
+                gold_answers.item(row, number)
+            else:
                 questions.item(row, task.labels, number)
     except (questions.BadRow, OSError, UnicodeDecodeError) as error:
         _say(found, said, "bad-data-row", f"{path.name}: row {rows}: {error}", where, None)
@@ -166,7 +196,7 @@ def _check_others(
     recipe: Recipe, tasks: Mapping[str, taskfiles.TaskFile], project: Path, found: Diagnostics
 ) -> None:
     """Tasks that a style cannot change."""
-    ours = [name for name, task in tasks.items() if task.questions]
+    ours = [name for name, task in tasks.items() if task.styled]
     own = taskfiles.own(project)
     others = [
         name
@@ -180,16 +210,15 @@ def _check_others(
             _where(recipe),
             hint="put it into a stage of its own",
         )
-    several = [name for name, task in tasks.items() if task.questions or task.asked]
-    for key, mine in (("prompt", ours), ("samples", several)):
-        rest = [name for name in others if name not in mine]
-        if rest and not mine and recipe.config.get(key) is not None:
-            found.add(
-                "bad-prompt",
-                f"`{key}:` is for this project's tasks, and {', '.join(rest)} asks in its own way",
-                key_span(recipe.tree, (key,)) or recipe.tree,
-                hint="leave it out; lm-eval's own keys go under `lm_eval:`",
-            )
+    if others and not ours:
+        for key in ("prompt", "samples"):
+            if recipe.config.get(key) is not None:
+                found.add(
+                    "bad-prompt",
+                    f"`{key}:` is for this project's tasks, and {', '.join(others)} asks in its own way",
+                    key_span(recipe.tree, (key,)) or recipe.tree,
+                    hint="leave it out; lm-eval's own keys go under `lm_eval:`",
+                )
 
 
 def _check_readings(

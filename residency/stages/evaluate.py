@@ -11,7 +11,7 @@ from residency.endpoint import check as endpoint_check
 from residency.endpoint import settings as endpoint_settings
 from residency.engines.base import CheckContext, Engine
 from residency.engines.lm_eval import places, prompting, questions, served_stage, taskfiles
-from residency.engines.lm_eval.engine import ENGINE, SERVED
+from residency.engines.lm_eval.engine import CITATIONS, ENGINE, SERVED
 from residency.evaluation import prompts, styles
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.dotted_probe import probe
@@ -68,9 +68,16 @@ class Evaluate(StageKind):
         """The model and adapter where they lie on this machine, the questions, the task files."""
         starts = places.roots(recipe_folder, project)
         named = [config.get("model"), config.get("adapter"), *places.data_files(config).values()]
+        citing = places.citations(config, starts)
+        if citing and citing["exists"] != places.PUBMED:
+            named.append(citing["exists"])
         given = [str(value) for value in named if value and not places.is_token(value)]
         found = [path for value in given if (path := places.find(value, starts))]
-        functions = {*SCORING, *(PROMPTING if config.get("endpoint") else ())}
+        functions = {
+            *SCORING,
+            *(PROMPTING if config.get("endpoint") else ()),
+            *([CITATIONS] if citing else ()),
+        }
         for name in places.task_names(config):
             try:
                 task = taskfiles.find(project, name)
@@ -79,8 +86,9 @@ class Evaluate(StageKind):
             if task:
                 found += task.files
                 functions.update(task.functions)
-                if task.questions:
+                if task.styled:
                     found += prompting.files(config, task, starts, project)
+                if task.questions:
                     functions.update(prompting.readings(config, task, starts, project))
         return Inputs(
             files=tuple(dict.fromkeys(found)),
@@ -103,6 +111,7 @@ class Evaluate(StageKind):
         asked = _prompts.check(recipe, tasks, context, starts, found)
         _check_data(recipe, tasks, asked, starts, found)
         _check_limit(recipe, found)
+        _check_citations(recipe, starts, found)
         if not any(style.chat is not None for style in asked.values()):
             _check_template(recipe, starts, found)
 
@@ -228,7 +237,7 @@ def _check_data(
     names = places.task_names(recipe.config)
     own = taskfiles.own(starts[1])
     for name, task in tasks.items():
-        if name not in data and task.local and (task.questions or task.asked):
+        if name not in data and task.local and task.styled:
             found.add(
                 "missing-task-data",
                 f"the task {name} needs a data file",
@@ -259,7 +268,7 @@ def _check_data(
             path = places.find(given, starts)
             if path is None or not path.is_file():
                 found.add("missing-file", f"there is no file {places.place(given, starts)}", node)
-            elif tasks[name].questions or tasks[name].asked:
+            elif tasks[name].styled:
                 _check_rows(path, tasks[name], asked.get(name), node, found)
 
 
@@ -310,9 +319,7 @@ def _check_rows(
 
 def _asked(row: Any, task: taskfiles.TaskFile, style: styles.Style | None, number: int) -> tuple[str, str]:
     """A row's id, and all that is asked."""
-    if task.asked:
-        return gold_answers.look(row, number)
-    item = questions.item(row, task.labels, number)
+    item = gold_answers.item(row, number) if task.asked else questions.item(row, task.labels, number)
     return item["id"], prompts.text(prompts.render(item, style or styles.Style()).messages)
 
 
@@ -332,6 +339,19 @@ def _check_limit(recipe: Recipe, found: Diagnostics) -> None:
             f"limit is {value}",
             node,
             hint="a number of questions from 1, or a share between 0 and 1; leave it out for all",
+        )
+
+
+def _check_citations(recipe: Recipe, starts: tuple[Path, ...], found: Diagnostics) -> None:
+    """What says which PMIDs exist is there."""
+    citing = places.citations(recipe.config, starts)
+    where = citing["exists"] if citing else None
+    if where and where != places.PUBMED and not places.is_token(where) and not Path(where).exists():
+        found.add(
+            "missing-file",
+            f"there is no file or folder {where}",
+            recipe.tree.get("citations") or recipe.tree,
+            hint="a corpus, an index of the study search, a file of PMIDs, or `pubmed`; `true` without one",
         )
 
 

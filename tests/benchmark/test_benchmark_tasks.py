@@ -20,6 +20,7 @@ from residency.engines.base import Job
 from residency.engines.lm_eval import taskfiles
 from residency.engines.lm_eval.engine import ENGINE
 from residency.engines.lm_eval.questions import BadRow
+from residency.evaluation import prompts
 from residency.files import read_json
 from residency.paths import PROJECT
 from residency.retrieval.boolean.build import build
@@ -59,6 +60,14 @@ def function(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def docs(path: Path, **style: Any) -> list[dict[str, Any]]:
+    """The questions of a file as lm-eval keeps them."""
+    chosen = asked.in_style(style)
+    drawn = asked.load(Path(chosen.examples)) if chosen.examples else []
+    examples = prompts.Examples(drawn, chosen)
+    return [asked.doc(one, chosen, examples, path) for one in asked.load(path)]
+
+
 def test_there_are_eight() -> None:
     assert len(TASKS) == 8
 
@@ -73,7 +82,7 @@ def test_a_right_answer_has_full_marks_and_every_metric_is_listed(
     made = list(rows(name, index))
     trial_task.look_up.cache_clear()
     got = []
-    for doc, row in zip(asked.load(write(tmp_path / "rows.jsonl", iter(made))), made, strict=True):
+    for doc, row in zip(docs(write(tmp_path / "rows.jsonl", iter(made))), made, strict=True):
         got.append(score(doc, [row["output"]]))
         for text in ("", "yes", row["output"] * 2, "<answer>", '{"query": "(("}'):
             assert score(doc, [text]).keys() <= {*listed, "readings"}
@@ -121,7 +130,36 @@ def test_rows_that_are_no_questions(tmp_path: Path) -> None:
 
 def test_a_name_that_comes_twice(tmp_path: Path) -> None:
     row = {"id": "a", "instruction": "x", "gold": "yes"}
-    assert [one["id"] for one in asked.load(write(tmp_path / "r.jsonl", iter([row, row])))] == ["a", "a#2"]
+    assert [one["id"] for one in docs(write(tmp_path / "r.jsonl", iter([row, row])))] == ["a", "a#2"]
+
+
+def test_in_a_style(tmp_path: Path, index: Path) -> None:
+    """Examples are asked and answered as their rows have it; a second request asks for the answer."""
+    for name in TASKS:
+        first = next(rows(name, index))
+        other = {**first, "id": "other", "instruction": f"Another question. {first['instruction']}"}
+        test = write(tmp_path / f"{name}.jsonl", iter([first]))
+        train = write(tmp_path / f"{name}-train.jsonl", iter([first, other]))
+        (plain,) = docs(test)
+        (shown,) = docs(test, shots=1, examples=str(train))
+        turns = shown["messages"][-3:]
+        assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
+        assert turns[0]["content"].startswith("Another question. ")
+        assert turns[1]["content"] == first["output"]
+        assert turns[2] == plain["messages"][-1]
+        (reasoned,) = docs(test, then="Now answer as {question} wants.", book="closed")
+        assert first["instruction"] in reasoned["then"]
+        assert not first["input"].strip() or first["input"] not in reasoned["messages"][-1]["content"]
+        assert shown["answer"] == reasoned["answer"] == plain["answer"]
+
+
+def test_a_style_that_names_what_the_rows_lack(tmp_path: Path) -> None:
+    row = {"id": "a", "instruction": "x", "gold": "yes"}
+    path = write(tmp_path / "rows.jsonl", iter([row, {**row, "id": "b", "instruction": "y"}]))
+    with pytest.raises(BadRow, match=r"row 1: it has no options, and the prompt names \{first\}"):
+        docs(path, question="{question} from {first}")
+    with pytest.raises(BadRow, match="row 1: it has no field `output`"):
+        docs(path, shots=1, examples=str(path))
 
 
 @pytest.mark.slow
@@ -136,6 +174,8 @@ def test_a_tiny_model_answers_all_of_them(tmp_path: Path, index: Path) -> None:
         "model": str(model),
         "tasks": TASKS,
         "data": data,
+        "prompt": {"style": "reasoning", "max_tokens": 4, "then_tokens": 4},
+        "citations": True,
         "lm_eval": {"apply_chat_template": True, "batch_size": 4, "gen_kwargs": {"max_gen_toks": 4}},
     }
     job = Job(
@@ -169,6 +209,9 @@ def test_a_tiny_model_answers_all_of_them(tmp_path: Path, index: Path) -> None:
     scores = {(row["task"], row["metric"]): row for row in read_json(job.outputs / "results.json")["scores"]}
     assert scores["trialpanorama_search", "unavailable"]["value"] == 0.0
     assert scores["bioasq_list", "f1"]["unreadable"] == 2
+    assert all((task, "cites") in scores for task in TASKS)
+    samples = [json.loads(line) for line in (job.outputs / "samples.jsonl").read_text().splitlines()]
+    assert all(one["then"].startswith("Now give the answer alone") and one["reasoning"] for one in samples)
 
 
 def checked(folder: Path, data: str) -> list[tuple[str, str]]:
@@ -193,5 +236,20 @@ def test_a_check_looks_at_the_rows(tmp_path: Path) -> None:
     warm = "lm_eval: {gen_kwargs: {do_sample: true, temperature: 0.7}}"
     sampled = f"data: {{bioasq_yesno: rows.jsonl}}\nsamples: 4\n{warm}\n"
     assert checked(tmp_path, sampled) == []
-    ((code, said),) = checked(tmp_path, "data: {bioasq_yesno: rows.jsonl}\nprompt: zero_shot\n")
-    assert (code, "bioasq_yesno asks in its own way" in said) == ("bad-prompt", True)
+    data = "data: {bioasq_yesno: rows.jsonl}\n"
+    for style in ("reasoning", "question_only", "{style: examples, shots: 0}"):
+        assert checked(tmp_path, f"{data}prompt: {style}\n") == []
+    for style, words in (
+        (
+            "{style: zero_shot, strict: null}",
+            "names {first}, and the questions of bioasq_yesno have no options",
+        ),
+        ("{strict: residency.evaluation.extract.tagged}", "strict: the task bioasq_yesno reads its answers"),
+        ("{style: examples, examples: rows.jsonl}", "drawn from rows.jsonl, the test itself"),
+    ):
+        ((code, said),) = checked(tmp_path, f"{data}prompt: {style}\n")
+        assert (code, words in said) == ("bad-prompt", True), said
+    assert checked(tmp_path, f"{data}citations: true\n") == []
+    assert checked(tmp_path, f"{data}citations: pubmed\n") == []
+    ((code, said),) = checked(tmp_path, f"{data}citations: nowhere\n")
+    assert (code, "nowhere" in said) == ("missing-file", True)

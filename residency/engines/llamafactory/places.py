@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.engines.places import absolute as absolute
+from residency.engines.places import find as find
+
 TRAINING = "training"
 """LLaMA-Factory's output folder, below the stage's folder: checkpoints, logs, the raw result."""
 
@@ -44,26 +47,6 @@ def roots(config: Mapping[str, Any], recipe_folder: Path, project: Path) -> tupl
     if is_plain(config):
         return (Path.cwd(), recipe_folder, project)
     return (recipe_folder, project, Path.cwd())
-
-
-def find(value: str, starts: tuple[Path, ...]) -> Path | None:
-    """The absolute path of an existing file or folder, or None."""
-    given = Path(value).expanduser()
-    for start in starts:
-        path = start / given
-        if path.exists():
-            return path.absolute()
-    return None
-
-
-def absolute(value: str, starts: tuple[Path, ...]) -> str:
-    """`value` with an existing, or unmistakable, path made absolute; a hub name as it is."""
-    found = find(value, starts)
-    if found is not None:
-        return str(found)
-    if value.startswith(("./", "../", "~")):
-        return str((starts[0] / Path(value).expanduser()).absolute())
-    return value
 
 
 def trains_adapter(config: Mapping[str, Any]) -> bool:

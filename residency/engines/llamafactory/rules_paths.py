@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.llamafactory.view import View, known, names
+from residency.engines.places import beside
 from residency.recipe.nodes import Node, Scalar, Span
-from residency.recipe.suggest import closest
 
 MODELS = ("model_name_or_path", "ref_model", "reward_model")
 ADAPTERS = ("adapter_name_or_path", "ref_model_adapters", "reward_model_adapters")
@@ -44,7 +44,7 @@ def _model(view: View, key: str, value: str, where: Node | Span, config: str) ->
     what = "model" if config == "config.json" else "adapter"
     if path is None:
         if looks_like_path(view, value):
-            near = _beside(view, value) or "a name on the hub is written org/name"
+            near = beside(value, view.roots) or "a name on the hub is written org/name"
             view.error("model-missing", f"the {what} folder {value} is not there", where, near)
         return
     if not path.is_dir():
@@ -67,17 +67,6 @@ def _model(view: View, key: str, value: str, where: Node | Span, config: str) ->
         hint = f"it holds checkpoints; did you mean `{value.rstrip('/')}/{latest}`?"
     if looks_like_path(view, value):
         view.error("model-missing", f"{value} holds no {config}", where, hint)
-
-
-def _beside(view: View, value: str) -> str | None:
-    """What lies beside a path that is not there, spelt nearly so."""
-    for root in view.roots:
-        path = root / Path(value).expanduser()
-        if path.parent.is_dir():
-            near = closest(path.name, [p.name for p in path.parent.iterdir()])
-            if near:
-                return f"did you mean `{Path(value).parent / near[0]}`?"
-    return None
 
 
 def _length(view: View, key: str, path: Path) -> None:
@@ -138,7 +127,7 @@ def resume(view: View) -> None:
         return
     path = view.find(str(node.value))
     if path is None:
-        hint = _beside(view, str(node.value)) or "leave it out: an interrupted run goes on by itself"
+        hint = beside(str(node.value), view.roots) or "leave it out: an interrupted run goes on by itself"
         view.error("missing-file", f"the checkpoint {node.value} is not there", node, hint)
     elif not (path / "trainer_state.json").is_file():
         message = f"{node.value} is no checkpoint to go on from: it holds no trainer_state.json"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from residency import stats
+from residency import journal, stats
 from residency.endpoint import kept
 from residency.endpoint.settings import endpoint
 from residency.engines.base import CheckContext, Engine, Job, Launch, Progress, Verified
@@ -30,6 +30,9 @@ from residency.errors import StageFailed
 from residency.files import read_json
 from residency.recipe.diagnostics import Diagnostics
 from residency.recipe.model import Recipe
+
+CITATIONS = "residency.benchmark.citations.of_task"
+"""What scores the PMIDs in a task's answers; the layer above this one has it."""
 
 
 class LmEval(Engine):
@@ -57,10 +60,12 @@ class LmEval(Engine):
         asked = {
             name: prompting.keys(job.config, task, starts, job.project)
             for name, task in own.items()
-            if task.questions
+            if task.styled
         }
         block |= prompting.chat(block, asked)
         stage = {"model": model, "adapter": adapter, "tasks": names, "own": sorted(own), "data": data}
+        if citing := places.citations(job.config, starts):
+            stage["citations"] = {"fn": CITATIONS, "args": citing}
         if over is not None:
             stage |= served_stage.stage(job.config, model)
             stage["model"] = model or over.model or over.shown
@@ -181,13 +186,7 @@ def _environment(job: Job, block: Mapping[str, Any], *, offline: bool) -> dict[s
 
 def _kept(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("answers-*.jsonl")):
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                return
-            if row and "batch" in row:
-                yield row
+        yield from (row for row in journal.rows(path) if "batch" in row)
 
 
 def _count(path: Path) -> tuple[Counter[str], dict[str, list[float]]]:
@@ -215,7 +214,7 @@ def _expected(job: Job) -> dict[str, int]:
     expected = {}
     for name, given in places.data_files(job.config).items():
         task = taskfiles.find(job.project, name)
-        if task is None or not (task.questions or task.asked):
+        if task is None or not task.styled:
             continue
         n = sum(1 for _ in questions.read(places.place(given, starts)))
         if isinstance(picked, Mapping) and name in picked:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from residency.journal import Journal
 
 METHODS = ("generate_until", "loglikelihood", "loglikelihood_rolling")
 
@@ -28,64 +29,32 @@ class Request(Protocol):
 
 
 class Kept:
-    """The file of kept answers: a line that says for what, then one line a finished batch.
-
-    Appending is the one way it changes. A last line that was cut off is dropped when it is opened.
-    """
+    """The file of kept answers, a row a finished batch."""
 
     def __init__(self, path: Path, purpose: str) -> None:
         """Read what is there; a file kept for another purpose is begun anew."""
-        self.path = path
+        self._journal = Journal(path, purpose)
         self.batches: dict[str, list[Any]] = {}
         self.batch_size: int | None = None
         """The batch size that `auto` found in an earlier attempt."""
-        header, whole = self._read()
-        if header != purpose:
-            self.batches, self.batch_size, whole = {}, None, 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = path.open("ab")
-        self._stream.truncate(whole)
-        if not whole:
-            self._append({"purpose": purpose})
-
-    def _read(self) -> tuple[str | None, int]:
-        purpose, whole = None, 0
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return None, 0
-        for line in data.splitlines(keepends=True):
-            try:
-                row = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                break
-            whole += len(line)
-            purpose = row.get("purpose", purpose)
+        for row in self._journal.found:
             self.batch_size = row.get("batch_size", self.batch_size)
             if "batch" in row:
                 self.batches[row["batch"]] = row["answers"]
-        return purpose, whole
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
 
     def add(self, batch: str, answers: Sequence[Any]) -> None:
         """Keep a finished batch."""
         self.batches[batch] = list(answers)
-        self._append({"batch": batch, "answers": list(answers)})
+        self._journal.append({"batch": batch, "answers": list(answers)})
 
     def settle(self, batch_size: int) -> None:
         """Keep the batch size that was found."""
         self.batch_size = batch_size
-        self._append({"batch_size": batch_size})
+        self._journal.append({"batch_size": batch_size})
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._journal.close()
 
 
 def plan(

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from residency import files
-from residency.engines.lm_eval import asking, results, served_stage
+from residency.engines.lm_eval import asking, citing, results, served_stage
 from residency.engines.lm_eval.arguments import HF_MODELS
 from residency.engines.lm_eval.keep import Keeper, Kept, Request
 from residency.engines.lm_eval.prompts import Asked
@@ -319,6 +319,10 @@ def write(
         )
         about[name] |= {"rows": sizes["original"], "prompt_hash": asked.hash(samples)}
         about[name] |= asking.about(tasks[name], samples, system)
+        if stage.get("citations"):
+            cited = citing.scores(stage["citations"], name, samples, limited=limited[name])
+            figures += cited.figures
+            about[name]["citations"] = cited.problems
         for warning in results.warnings(name, about[name]):
             print(f"warning: {warning}", flush=True)
     figures += results.group_scores(

@@ -7,21 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.engines.places import find as find
+from residency.engines.places import roots as roots
 from residency.recipe.model import TOKEN_OPEN
 
 HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 """A model's name on the hub: `name` or `owner/name`."""
-
-
-def roots(recipe_folder: Path, project: Path) -> tuple[Path, ...]:
-    """The folders at which a relative path may start, first come first served."""
-    return (recipe_folder, project, Path.cwd())
-
-
-def find(value: str, starts: tuple[Path, ...]) -> Path | None:
-    """The absolute path of an existing file or folder, or None."""
-    given = Path(value).expanduser()
-    return next(((s / given).absolute() for s in starts if (s / given).exists()), None)
 
 
 def place(value: str, starts: tuple[Path, ...]) -> Path:
@@ -58,6 +49,20 @@ def data_files(config: Mapping[str, Any]) -> dict[str, str]:
     """Task → the data file that the recipe names for it, as written."""
     given = config.get("data")
     return {str(k): str(v) for k, v in given.items()} if isinstance(given, Mapping) else {}
+
+
+PUBMED = "pubmed"
+"""PubMed itself as the place where PMIDs are looked up."""
+
+
+def citations(config: Mapping[str, Any], starts: tuple[Path, ...]) -> dict[str, Any] | None:
+    """What `citations:` asks for: `{"exists": where PMIDs are looked up, or None}`; None: nothing."""
+    given = config.get("citations")
+    if not given:
+        return None
+    if given is True or given == PUBMED or is_token(given):
+        return {"exists": None if given is True else given}
+    return {"exists": str(place(str(given), starts))}
 
 
 def block(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from residency import files
+from residency.evaluation.prompts import prompt_hash
 
 
 class Asked:
@@ -33,7 +33,7 @@ class Asked:
         return self._messages.get(prompt) or [{"role": "user", "content": prompt}]
 
     def hash(self, samples: Sequence[Mapping[str, Any]]) -> str:
-        """The SHA-256 over the messages of all questions in the order of the data, as 64 hex digits.
+        """`prompt_hash` over all questions in the order of the data, as 64 hex digits.
 
         Equal hashes say that two runs asked the same, whatever engine answered. Prompts that no
         chat template made hash as they were sent.
@@ -41,7 +41,7 @@ class Asked:
         first: dict[int, str] = {}
         for sample in samples:
             first.setdefault(int(sample["doc_id"]), str(sample["arguments"][0][0]))
-        return files.sha256_value([self.messages(first[number]) for number in sorted(first)])
+        return prompt_hash(self.messages(first[number]) for number in sorted(first))
 
     def shown(self, prompt: str) -> str:
         """A prompt to be read: messages that were sent as such become text."""

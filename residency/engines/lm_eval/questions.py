@@ -9,14 +9,13 @@ LLaMA-Factory joins them, so that a model is asked as it was trained. With optio
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from residency import stats
+from residency import functions, stats
 from residency.engines.lm_eval.answers import Mode, extract
 from residency.evaluation import choices as with_options
 from residency.evaluation import prompts, styles
@@ -216,9 +215,7 @@ def _doc(
 @cache
 def reading(path: str) -> Reading:
     """The function at a dotted path."""
-    module, _, name = path.rpartition(".")
-    found: Reading = getattr(importlib.import_module(module), name)
-    return found
+    return functions.load(path)
 
 
 def readings(doc: Mapping[str, Any], text: str) -> tuple[str | None, str | None]:

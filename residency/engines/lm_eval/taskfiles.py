@@ -104,6 +104,11 @@ class TaskFile:
         return self.config.get("custom_dataset") == Function("residency.benchmark.asked.rows")
 
     @property
+    def styled(self) -> bool:
+        """True when its questions are asked in a prompt style."""
+        return self.questions or self.asked
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The allowed answers of a task of questions; none where each row has options of its own."""
         return tuple(str(x) for x in (self.config.get("dataset_kwargs") or {}).get("labels") or ())

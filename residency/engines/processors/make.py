@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import time
 import traceback
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from residency import functions
 from residency.engines.processors import registry
 from residency.engines.processors.notes import Notes
 from residency.engines.processors.spec import Dataset, Step
@@ -102,7 +102,7 @@ class Maker:
 
     def _chain(self, dataset: Dataset, steps: list[tuple[str, Mapping[str, Any], _Counted]]) -> Iterator[Row]:
         """The rows after the last processor; adds each processor's counts to `steps`."""
-        loaded = [(step, _load(step)) for step in dataset.steps]
+        loaded = [(step, functions.load(step.function)) for step in dataset.steps]
         reader = bool(loaded) and getattr(loaded[0][1], "reads_files", False)
         if reader:
             rows: Iterator[Row] = iter(list(self._files(dataset)))
@@ -166,18 +166,6 @@ class _Counted:
             found["read"] = self.rows_in
         found["kept"] = self.rows_out
         return found
-
-
-def _load(step: Step) -> Processor:
-    """The function behind a dotted path."""
-    module, _, name = step.function.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RecipeInvalid(f"{step.function} cannot be imported: {error}") from None
-    if not callable(found):
-        raise RecipeInvalid(f"{step.function} is not a function")
-    return found  # type: ignore[no-any-return]
 
 
 def _call(step: Step, function: Processor, rows: Iterator[Row], report: Report) -> Iterator[Row]:

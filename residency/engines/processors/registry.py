@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from residency.files import read_object
 
 REGISTRY = "dataset_info.json"
 
 
 def entries(project: Path) -> dict[str, dict[str, Any]]:
     """The project's registered datasets; none when the file is absent or cannot be read."""
-    try:
-        found = json.loads((project / REGISTRY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in found.items() if isinstance(v, dict)} if isinstance(found, dict) else {}
+    found = read_object(project / REGISTRY)
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
 
 
 def data_file(project: Path, entry: dict[str, Any]) -> Path | None:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from residency.engines.base import Job, Launch, Verified
-from residency.engines.own import PROGRESS, OwnCommand, compute_env, read
+from residency.engines.own import PROGRESS, OwnCommand, compute_env
 from residency.engines.retrieval.engine import INDEX, LOG, REPORT
 from residency.engines.retrieval.spec import corpora
 from residency.engines.transformers.engine import resolve
 from residency.errors import Missing, StageFailed
-from residency.files import jsonl_rows
+from residency.files import jsonl_rows, read_object
 
 NAME = "boolean"
 
@@ -88,7 +88,7 @@ class BooleanIndex(OwnCommand):
         from residency.retrieval.boolean.local import LocalSearch
 
         folder: Path = job.outputs / INDEX
-        report = read(job.folder / REPORT)
+        report = read_object(job.folder / REPORT)
         if not folder.is_dir() or not report:
             raise StageFailed("the stage ended without an index", "look into log.txt")
         search = LocalSearch.open(folder, verify=True)

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from residency.engines import hf_folder
+from residency.engines.command import run_stage
 from residency.engines.transformers import card, gguf, gguf_tokenizer, weights
-from residency.errors import ResidencyError, StageFailed
+from residency.errors import StageFailed
 from residency.files import write_json, write_text
 from residency.paths import cache_dir, mirror_dir
 
@@ -27,16 +26,7 @@ REPORT = "report.json"
 
 def main(arguments: list[str]) -> int:
     """Run the stage that the file names; returns the exit code."""
-    path = Path(arguments[0] if arguments else "stage.yaml").absolute()
-    stage = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        export(stage, path.parent)
-    except ResidencyError as error:
-        print(f"error: {error.message}", flush=True)
-        if error.hint:
-            print(f"hint: {error.hint}", flush=True)
-        return error.exit_code
-    return 0
+    return run_stage(arguments, export)
 
 
 def export(stage: Mapping[str, Any], folder: Path) -> Path:

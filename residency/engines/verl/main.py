@@ -12,30 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from residency.engines.command import run_stage
 from residency.engines.verl import checkpoints, cluster, finish, models, places, training
-from residency.errors import ResidencyError, StageFailed
+from residency.errors import StageFailed
 from residency.files import read_json, write_json
 
 
 def main(arguments: list[str]) -> int:
     """Run the stage that the file names; returns the exit code."""
-    path = Path(arguments[0] if arguments else "stage.yaml").absolute()
-    stage = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        run(stage, path.parent)
-    except ResidencyError as error:
-        print(f"error: {error.message}", flush=True)
-        if error.hint:
-            print(f"hint: {error.hint}", flush=True)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", flush=True)
-        if error.errno == 28:
-            print("hint: make room on the disk and run the same command again", flush=True)
-        return StageFailed.exit_code
-    return 0
+    return run_stage(arguments, run)
 
 
 def run(stage: Mapping[str, Any], folder: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from residency.files import read_object
 
 
 def config(folder: Path) -> dict[str, Any]:
     """config.json, or nothing where there is none that can be read."""
-    return _json(folder / "config.json")
+    return read_object(folder / "config.json")
 
 
 def positions(folder: Path) -> int | None:
@@ -27,19 +28,11 @@ def has_chat_template(folder: Path) -> bool:
     """True when the tokenizer brings a chat template, in one of the places transformers looks in."""
     if (folder / "chat_template.jinja").is_file() or (folder / "additional_chat_templates").is_dir():
         return True
-    if _json(folder / "chat_template.json").get("chat_template"):
+    if read_object(folder / "chat_template.json").get("chat_template"):
         return True
-    return bool(_json(folder / "tokenizer_config.json").get("chat_template"))
+    return bool(read_object(folder / "tokenizer_config.json").get("chat_template"))
 
 
 def has_tokenizer(folder: Path) -> bool:
     """True when the folder holds a tokenizer."""
     return any((folder / name).is_file() for name in ("tokenizer_config.json", "tokenizer.json"))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

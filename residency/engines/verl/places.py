@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from residency.engines.places import absolute as absolute
+from residency.engines.places import find as find
+from residency.engines.places import roots as roots
+
 DATA = "data"
 """The prompts in verl's form: train.parquet, val.parquet."""
 TRAIN, VALIDATION = f"{DATA}/train.parquet", f"{DATA}/val.parquet"
@@ -54,31 +58,6 @@ FILE_KEYS = (
     "trainer.v1.sampler.custom_sampler.path",
 )
 """Keys whose value is a file that verl reads, or a module as `pkg://NAME`. Its processes run elsewhere."""
-
-
-def find(value: str, starts: tuple[Path, ...]) -> Path | None:
-    """The absolute path of an existing file or folder, or None."""
-    given = Path(value).expanduser()
-    for start in starts:
-        path = start / given
-        if path.exists():
-            return path.absolute()
-    return None
-
-
-def absolute(value: str, starts: tuple[Path, ...]) -> str:
-    """An existing, or unmistakable, path made absolute; a hub name as it is."""
-    found = find(value, starts)
-    if found is not None:
-        return str(found)
-    if value.startswith(("./", "../", "~")):
-        return str((starts[0] / Path(value).expanduser()).absolute())
-    return value
-
-
-def roots(recipe_folder: Path, project: Path) -> tuple[Path, ...]:
-    """The folders at which a relative path may start, first come first served."""
-    return (recipe_folder, project, Path.cwd())
 
 
 def ray_folder(folder: Path) -> Path:

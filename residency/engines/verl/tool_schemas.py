@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from residency import functions
 from residency.errors import RecipeInvalid
 
 _PROPERTY = ("type", "description", "enum")
 """What verl keeps of a parameter's schema."""
-
-
-def function_at(path: str) -> Callable[..., Any]:
-    """The function at a dotted path; `check` has said before what keeps it from being one.
-
-    Raises:
-        RecipeInvalid: There is none.
-    """
-    parts = path.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[:depth])
-        try:
-            found: Any = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-                raise RecipeInvalid(f"importing the tool {path} fails: {error}") from error
-            continue
-        for part in parts[depth:]:
-            found = getattr(found, part, None)
-        if callable(found):
-            return found  # type: ignore[no-any-return]
-        break
-    raise RecipeInvalid(f"there is no function {path}")
 
 
 def schema(path: str) -> dict[str, Any]:
@@ -45,7 +22,7 @@ def schema(path: str) -> dict[str, Any]:
     """
     from transformers.utils import chat_template_utils
 
-    function = function_at(path)
+    function = functions.load(path)
     try:
         made = chat_template_utils.get_json_schema(function)["function"]
     except (

@@ -74,13 +74,6 @@ def test_the_file_registers_each_tool() -> None:
     assert [ast.literal_eval(call.args[0]) for call in calls] == [CALCULATOR, "rewards.x.y"]
 
 
-def test_functions_by_dotted_path() -> None:
-    assert tool_schemas.function_at("os.path.join") is os.path.join
-    for path in ("residency.tools.calculator.calc", "residency.nowhere.f", "residency.tools"):
-        with pytest.raises(RecipeInvalid, match="no function"):
-            tool_schemas.function_at(path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "says"), [("untold", "docstring"), ("anything", "`value` of the tool .* no one JSON type")]

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from residency.engines.command import run_stage
 from residency.engines.llamafactory.checkpoints import checkpoints
 from residency.engines.transformers import weights
 from residency.engines.transformers.verifier import measure, rows
 from residency.engines.transformers.verifier.engine import LOG, MODEL, PREDICTIONS, REPORT, TRAINING
-from residency.errors import RecipeInvalid, ResidencyError, StageFailed
+from residency.errors import RecipeInvalid, StageFailed
 from residency.files import write_json
 from residency.verifier import checkpoint, classifier
 
@@ -36,16 +35,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 def main(arguments: list[str]) -> int:
     """Run the stage that the file names; returns the exit code."""
-    path = Path(arguments[0] if arguments else "stage.yaml").absolute()
-    stage = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        train(stage, path.parent)
-    except ResidencyError as error:
-        print(f"error: {error.message}", flush=True)
-        if error.hint:
-            print(f"hint: {error.hint}", flush=True)
-        return error.exit_code
-    return 0
+    return run_stage(arguments, train)
 
 
 def train(stage: Mapping[str, Any], folder: Path) -> None:

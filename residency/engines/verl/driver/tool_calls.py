@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from residency.engines.verl.tool_schemas import function_at, schema
+from residency import functions
+from residency.engines.verl.tool_schemas import schema
 
 AT_ONCE = 32
 """Calls under way at once in one worker process."""
@@ -29,7 +30,7 @@ def register(path: str, *, seconds: float) -> None:
     from verl.tools.function_tool import function_tool
 
     told = schema(path)
-    function_tool(told["function"]["name"], schema=told)(guarded(function_at(path), seconds))
+    function_tool(told["function"]["name"], schema=told)(guarded(functions.load(path), seconds))
 
 
 def guarded(function: Callable[..., Any], seconds: float) -> Callable[..., Awaitable[str]]:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from residency.engines.places import beside
 from residency.engines.verl import hardware, models
 from residency.engines.verl.rules.view import ACTOR, MODEL, ROLLOUT, View
 from residency.recipe.nodes import Scalar
-from residency.recipe.suggest import closest
 
 VLLM_LORA = 512
 """The highest LoRA rank that vLLM serves."""
@@ -38,7 +38,7 @@ def _model(view: View, name: str) -> None:
     hint: str | None = None
     if folder is None:
         if looks_like_path(view, value):
-            hint = _beside(view, value) or "a name on the hub is written org/name"
+            hint = beside(value, view.roots) or "a name on the hub is written org/name"
             view.error("model-missing", f"the model folder {value} is not there", where, hint)
         return
     if folder.is_file():
@@ -109,16 +109,6 @@ def looks_like_path(view: View, value: str) -> bool:
     return bool(slash) and any((root / first).is_dir() for root in view.roots)
 
 
-def _beside(view: View, value: str) -> str | None:
-    for root in view.roots:
-        path = root / Path(value).expanduser()
-        if path.parent.is_dir():
-            near = closest(path.name, [p.name for p in path.parent.iterdir()])
-            if near:
-                return f"did you mean `{Path(value).parent / near[0]}`?"
-    return None
-
-
 def lora(view: View) -> None:
     """LoRA is on by its rank; Megatron's keys do nothing with FSDP."""
     rank = view.number(f"{MODEL}.lora_rank") or 0
@@ -127,7 +117,7 @@ def lora(view: View) -> None:
     if adapter in view and given is not None:
         folder = view.find(given)
         if folder is None and looks_like_path(view, given):
-            hint = _beside(view, given)
+            hint = beside(given, view.roots)
             view.error("model-missing", f"the adapter folder {given} is not there", view.place(adapter), hint)
         elif folder is not None and not (folder / "adapter_config.json").is_file():
             view.error("model-missing", f"{given} holds no adapter_config.json", view.place(adapter))
