@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, measure in chosen:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         try:
-            results += measure()
+            for result in measure():  # one after another: what was measured before a failure stays
+                results.append(result)
         except (Unmeasured, AssertionError, ImportError, OSError) as error:
             failures.append(f"{name} could not be measured: {error}")
     if results:

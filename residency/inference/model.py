@@ -11,6 +11,7 @@ import torch
 
 from residency.errors import Missing, RecipeInvalid
 from residency.inference import attention
+from residency.machine import memory
 
 _KINDS = frozenset(("full_attention", "sliding_attention"))
 _SHARE = {"cpu": 0.3, "cuda": 0.6}
@@ -171,9 +172,5 @@ def _free(device: torch.device) -> int:
     """Bytes that are free where the model is."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 4 << 30
-    found = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
-    return int(found.get("MemAvailable", "4194304").split()[0]) << 10
+    found = memory()
+    return found.free if found else 4 << 30

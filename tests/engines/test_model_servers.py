@@ -17,6 +17,8 @@ import yaml
 
 from residency.engines import model_server, serving
 from residency.engines.base import Job
+from residency.engines.vllm import serve as vllm_serve
+from residency.machine import Memory
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOKEN = "s3cret-token-of-the-test"
@@ -78,6 +80,39 @@ def test_vllm(tmp_path: Path) -> None:
     assert (config["token_to"], config["port"]) == ("VLLM_API_KEY", 0)
     split = started("vllm", job(tmp_path, "vllm", gpus=2, vllm={"pipeline_parallel_size": 2}))[0]["argv"]
     assert "--tensor-parallel-size" not in split
+
+
+def test_vllm_on_a_cpu_takes_a_share_of_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def share(free: int, **block: Any) -> str | None:
+        monkeypatch.setattr(vllm_serve, "memory", lambda: Memory(free << 30, 100 << 30))
+        argv = started("vllm", job(tmp_path, "vllm", vllm=block))[0]["argv"]
+        flag = "--gpu-memory-utilization"
+        return argv[argv.index(flag) + 1] if flag in argv else None
+
+    assert share(95) == "0.5"
+    assert share(20) == "0.12"
+    assert share(95, gpu_memory_utilization=0.3) == "0.3"
+    assert share(95, kv_cache_memory_bytes=1 << 30) is None
+
+
+def test_why_vllm_did_not_start(tmp_path: Path) -> None:
+    worker, core = (
+        "(VllmWorker-0 pid=2) ERROR 11-26 08:26:43 [x.py:9]",
+        "(EngineCore pid=1) ERROR 11-26 08:26:45 [y.py:1]",
+    )
+    text = f"""{worker} Traceback (most recent call last):
+{worker}   File "cpu_worker.py", line 83, in __init__
+{worker}     raise ValueError(
+{worker} ValueError: Available memory on node 0 (16/18 GiB) is less than desired
+{core} EngineCore failed to start.
+{core} Exception: WorkerProc initialization failed due to an exception in a background process.
+RuntimeError: Engine core initialization failed. See root cause above.
+"""
+    engine, given = serving.get("vllm"), job(tmp_path, "vllm")
+    message, hint = engine.explain_failure(given, text)
+    assert message == "Available memory on node 0 (16/18 GiB) is less than desired"
+    assert "gpu_memory_utilization" in str(hint)
+    assert engine.explain_failure(given, "RuntimeError: another")[0] == "RuntimeError: another"
 
 
 def test_an_adapter_has_the_name_that_clients_know(tmp_path: Path) -> None:

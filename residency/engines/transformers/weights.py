@@ -10,6 +10,7 @@ from typing import Any
 
 from residency.engines import hf_folder
 from residency.errors import Missing, StageFailed
+from residency.machine import memory
 
 KEPT = (
     "*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*", "LICENCE*", "NOTICE*",
@@ -79,7 +80,8 @@ def merge(base: Path, adapter: Path, folder: Path, dtype: str) -> list[str]:
     warnings = []
     hf_folder.check_adapter(adapter)
     final = _own_dtype(base) if dtype == "auto" else dtype
-    room = _memory_available()
+    found = memory()
+    room = found.free if found else None
     wide = room is None or 4.5 * _values(base) < room
     if not wide:
         warnings.append(f"too little memory to merge in float32; merged in {final}")
@@ -173,17 +175,6 @@ def _values(folder: Path) -> int:
         return sum(tensor.size for tensor in hf_folder.read_weights(folder).values())
     except StageFailed:
         return 0
-
-
-def _memory_available() -> int | None:
-    """Bytes of memory that are free for use, or None where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
 
 
 def tidy(folder: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from residency import environments
-from residency.engines import model_server
+from residency.engines import log, model_server
 from residency.engines.base import Job, Launch
+from residency.machine import memory
 
 HOW_FAST = (
     "gpu_memory_utilization",
@@ -20,6 +22,12 @@ HOW_FAST = (
     "download_dir",
 )
 """Keys that change no answer."""
+MEMORY_KEYS = {"gpu_memory_utilization", "kv_cache_memory_bytes"}
+CPU_SHARE = 0.6
+"""On a CPU vLLM takes 92 % of all memory when it is not told otherwise, and ends where so much is not free.
+Here it is told to take this share of what is free, half of all at most."""
+_LOGGED = re.compile(r"^\([^)\n]*\) ERROR [^\]\n]*\] ?(.*)$", re.MULTILINE)
+"""A line that a process of the engine logged: `(EngineCore pid=31) ERROR 11-26 08:26:43 [core.py:1] text`."""
 
 
 class Vllm(model_server.ForeignServer):
@@ -42,6 +50,9 @@ class Vllm(model_server.ForeignServer):
             "data_parallel_size",
         } & set(block):
             block["tensor_parallel_size"] = job.gpus
+        if job.gpus == 0 and not MEMORY_KEYS & set(block) and (found := memory()):
+            share = min(0.5, CPU_SHARE * found.free / found.total)
+            block["gpu_memory_utilization"] = max(0.01, round(share, 2))
         name, model = config["served_model_name"], config["model"]
         argv = [
             python,
@@ -67,6 +78,14 @@ class Vllm(model_server.ForeignServer):
             env={"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"},
             token_to="VLLM_API_KEY",
         )
+
+    def explain_failure(self, job: Job, log_tail: str) -> tuple[str, str | None]:
+        """The first error of a process of the engine: the later ones are of those that waited for it."""
+        found = log.ERROR.search("\n".join(_LOGGED.findall(log_tail)))
+        if found is None:
+            return super().explain_failure(job, log_tail)
+        text = found[2].strip()
+        return text, self.memory_hint if "memory" in text.lower() else None
 
     def ignored(self) -> tuple[str, ...]:
         """Memory and batching."""
