@@ -55,6 +55,25 @@ def test_the_vector_of_a_text_does_not_depend_on_its_neighbours(encoder: Path) -
     assert many.queries([]).shape == (0, 0)
 
 
+def test_batches_at_once_give_the_same_vectors(encoder: Path) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        alone = TextEncoder(encoder, SPEC, threads=1)
+        several = TextEncoder(encoder, SPEC, threads=4, batch_tokens=70)
+        for count in (1, 2, 30):
+            told: list[int] = []
+            found = several.passages(TEXTS[:count], told.append)
+            assert found == pytest.approx(alone.passages(TEXTS[:count]), abs=1e-5)
+            assert sum(told) == count
+        assert len(told) > 4
+        queries = [title for title, _ in TEXTS]
+        assert several.queries(queries) == pytest.approx(alone.queries(queries), abs=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_prefixes_lengths_and_pairs_count(encoder: Path) -> None:
     plain = TextEncoder(encoder, SPEC)
     query = "statins and muscle pain"
