@@ -90,13 +90,15 @@ def prompt_hash(asked: Iterable[Asked | Sequence[Message]]) -> str:
 
 def _asked(question: Question, style: Style) -> str:
     """The user's message."""
-    evidence = _evidence(question, style)
-    if style.question is None:
-        parts = [question["question"], evidence]
-        if question["options"]:
-            parts.append(_options(question, style))
-        return "\n".join(part for part in parts if part.strip())
-    return _fill(style.question, question, style)
+    return _plain(question, style) if style.question is None else _fill(style.question, question, style)
+
+
+def _plain(question: Question, style: Style) -> str:
+    """All that is asked, as the row has it."""
+    parts = [question["question"], _evidence(question, style)]
+    if question["options"]:
+        parts.append(_options(question, style))
+    return "\n".join(part for part in parts if part.strip())
 
 
 def _evidence(question: Question, style: Style) -> str:
@@ -124,6 +126,7 @@ def _fill(template: str, question: Question, style: Style) -> str:
         raise BadRow(f"it has no options, and the prompt names {{{min(lost)}}}", "no options")
     values = {
         "question": question["question"],
+        "asked": _plain(question, style),
         "context": _evidence(question, style),
         "options": _options(question, style),
         "letters": ", ".join(labels),

@@ -22,6 +22,7 @@ FOLDER = Path("recipes") / "prompts"
 FIELDS = {
     "question": "the question, without its options",
     "context": "the evidence: the row's `context` or `input`",
+    "asked": "all that is asked without a template: the question, its evidence, its options",
     "options": "the options, each as `option:` says; the allowed answers where a row has no options",
     "letters": "A, B, C, D",
     "first": "the first letter",
@@ -151,9 +152,9 @@ def joint_problems(given: Mapping[str, Any]) -> Iterator[Problem]:
         yield "shots", f"{shots} examples are asked for, and no file of them is named", "add `examples: PATH`"
     question = given.get("question")
     named = set(names(question)) if isinstance(question, str) else None
-    if named is not None and not named & {"question"}:
+    if named is not None and not named & {"question", "asked"}:
         yield "question", "it has no {question}, so that nothing would be asked", None
-    if named is not None and given.get("book") == "open" and "context" not in named:
+    if named is not None and given.get("book") == "open" and not named & {"context", "asked"}:
         yield "question", "the style is `book: open`, and {context} stands nowhere in it", None
     if given.get("book") == "closed" and given.get("passages") is not None:
         yield "passages", "`book: closed` leaves all evidence out", None

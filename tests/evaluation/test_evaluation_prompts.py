@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from residency.engines.lm_eval import questions
 from residency.evaluation.choices import BadRow, item
 from residency.evaluation.prompts import Asked, Examples, prompt_hash, render, second, text
-from residency.evaluation.styles import Style, own, read, style
+from residency.evaluation.styles import Style, names, own, read, style
 from residency.paths import PROJECT
 
 
@@ -150,12 +150,16 @@ def test_the_hash_is_of_what_is_asked() -> None:
 
 @pytest.mark.parametrize("name", sorted(own(PROJECT)))
 def test_each_shipped_style_asks_a_question_with_options(name: str) -> None:
-    keys = read(own(PROJECT)[name]) | ({"examples": "x"} if name == "few_shot" else {})
+    keys = read(own(PROJECT)[name])
+    keys |= {"examples": "x"} if keys.get("shots") else {}
     given = style(keys)
     pool = [choice_row(number, context="Known.") for number in range(2, 9)]
     row = choice_row(context="Known.")
+    for one in (*pool, row):
+        one["row"] = {"output": "<answer>A</answer>"}
     asked = render(row, given, Examples(pool, given).of(row))
     last = asked.messages[-1]["content"]
     assert "Which drug, 1?" in last
     assert "aspirin" in last
-    assert ("Known." in last) == (given.book == "open")
+    names_it = given.question is None or {"context", "asked"} & set(names(given.question))
+    assert ("Known." in last) == (given.book != "closed" and bool(names_it))

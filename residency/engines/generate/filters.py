@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from residency import functions
 from residency.errors import RecipeInvalid
 from residency.processing import Row
 from residency.rewards import spec as rewards
@@ -44,7 +45,7 @@ class Filter:
             component = {"fn": self.path, "args": self._args, "name": "reward"}
             self._scorer = Scorer(rewards.components({"rewards": [component]}), rewards.Calls(retries=0))
         else:
-            self._function = rewards.load(self.path)
+            self._function = functions.load(self.path)
 
     def judge(self, row: Row, samples: Sequence[Mapping[str, Any]]) -> list[Verdict]:
         """A verdict on each answer to a row. Raises nothing that the function raises.
