@@ -1,4 +1,4 @@
-"""Several runs side by side: what they differ in, and their scores against those of the first."""
+"""Several runs side by side: what they differ in, and how their scores differ."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Several:
     labels: list[str]
     """Each run in a few words: `2: steps 50`."""
     compared: list[tuple[int, Compared]] = field(default_factory=list)
-    """(place of the run, its score against that of the first run)."""
+    """(place of the run, its score against that of the base)."""
+    base: int = 0
+    """The place of the run that the others are compared with."""
     refused: list[str] = field(default_factory=list)
     """Scores that mean different things."""
 
@@ -77,7 +79,7 @@ class Several:
 
 
 def several(runs: Sequence[RunRecord]) -> Several:
-    """The runs side by side, in the order given; the first is what the others are compared with.
+    """The runs side by side, in the order given; the others are compared with the first that has scores.
 
     Raises:
         RecipeInvalid: There are fewer than two, or one stands twice.
@@ -88,14 +90,15 @@ def several(runs: Sequence[RunRecord]) -> Several:
         raise RecipeInvalid("a run is named twice")
     settings = _settings(runs)
     made = Several(list(runs), settings, [_label(place, settings) for place in range(len(runs))])
-    for place, run in enumerate(runs[1:], 1):
-        if not runs[0].evaluations or not run.evaluations:
-            continue
+    scored = [place for place, run in enumerate(runs) if run.evaluations]
+    made.base = scored[0] if scored else 0
+    for place in scored[1:]:
+        base, run = runs[made.base], runs[place]
         try:
-            found = between(runs[0], run)
+            found = between(base, run)
         except RecipeInvalid:  # they have no task in common
             continue
-        made.compared += [(place, one) for one in found.compared if not _shared(runs[0], run, one)]
+        made.compared += [(place, one) for one in found.compared if not _shared(base, run, one)]
         made.refused += [f"{made.labels[place]}: {said}" for said in found.refused]
     correct([one for _, one in made.compared])
     return made
@@ -119,7 +122,7 @@ def _settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     for key in sorted(keys, key=lambda key: not key.startswith("params.")):
         values = [one.get(key) for one in found]
         texts = [files.canonical(value) for value in values]
-        if len(set(texts)) < 2 or str(texts) in seen:
+        if len(set(texts)) < 2 or str(texts) in seen or all(v is None or _refers(v) for v in values):
             continue
         seen[str(texts)] = key
         made[key] = values
@@ -142,17 +145,26 @@ def _flat(run: RunRecord) -> dict[str, Any]:
 
 def _label(place: int, settings: Mapping[str, Sequence[Any]]) -> str:
     shown = [
-        f"{key.rpartition('.')[2]} {_short(values[place])}"
+        f"{key.rpartition('.')[2]} {short(_text(values[place]))}"
         for key, values in settings.items()
-        if values[place] is not None and not isinstance(values[place], list | dict)
+        if isinstance(values[place], str | int | float) and not _refers(values[place])
     ]
     said = ", ".join(shown[:MOST_SETTINGS])
     return f"{place + 1}: {said}" if said else str(place + 1)
 
 
-def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 24 else f"…{text[-23:]}"
+def _refers(value: Any) -> bool:
+    """Whether a value is what a stage or a service of the run gives: it says nothing by itself."""
+    return isinstance(value, str) and value.startswith(("${stages.", "${services."))
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def short(text: str, letters: int = 24) -> str:
+    """The end of a long text: of a path that says most."""
+    return text if len(text) <= letters else f"…{text[-letters + 1 :]}"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from residency.report.page.header import ENDINGS
 from residency.report.page.tables import table
 from residency.report.page.training import NOT_CHARTED, column
 from residency.report.scores import Score
-from residency.report.several import Entry, Several
+from residency.report.several import Entry, Several, short
 
 MOST_LINES = 8
 """Runs drawn in one chart."""
+MOST_LETTERS = 40
+"""Of a setting; `launch.py diff` shows all of it."""
 MOST_CHARTS = 8
 """Charts of one stage."""
 Section = tuple[str, str, Markup | None]
@@ -56,7 +58,7 @@ def _runs(found: Several) -> Markup:
     for place, run in enumerate(found.runs):
         state = tag("span", run.status, class_=f"state {run.status}")
         settings: list[Child] = [
-            "" if values[place] is None else wording.plain_value(values[place])
+            "" if values[place] is None else short(wording.plain_value(values[place]), MOST_LETTERS)
             for values in found.settings.values()
         ]
         rows.append((str(place + 1), run.id, state, wording.duration(run.seconds) or "", *settings))
@@ -68,7 +70,7 @@ def _runs(found: Several) -> Markup:
     return tag(
         "section",
         tag("h2", "Runs"),
-        table(heads, rows),
+        table(heads, rows, whole=range(len(heads))),
         tag("p", said, class_="quiet small"),
         id="runs",
     )
@@ -98,7 +100,7 @@ def _scores(found: Several) -> Markup | None:
         "section",
         tag("h2", "Scores"),
         tag("div", [_plot(found, series, shares) for shares in (True, False)], class_="card"),
-        table(heads, rows, numeric={4, 5, 6, 7}),
+        table(heads, rows, numeric={4, 5, 6, 7}, whole={0, 1, 2, 6}),
         id="scores",
     )
 
@@ -122,7 +124,7 @@ def _is_share(score: Score) -> bool:
 
 def _dot(found: Several, entry: Entry) -> Dot:
     score = entry.score
-    role = "before" if 0 in entry.runs else "after"
+    role = "before" if found.base in entry.runs else "after"
     return Dot(found.label(entry.runs), score.value, score.low, score.high, wording.value(score), role)
 
 
@@ -142,14 +144,14 @@ def _differences(found: Several) -> Markup | None:
         "Test",
         "Corrected",
         "Verdict",
-        "Note",
     )
-    said = f"Against the first run, {found.labels[0]}. Questions that both answered are compared in pairs. "
+    said = f"Against the first run that has scores, {found.labels[found.base]}. "
+    said += "Questions that both answered are compared in pairs. "
     said += f"Corrected: by Holm's method for all {tests} tests of this page; the verdict is by that."
     return tag(
         "section",
         tag("h2", "Differences"),
-        table(heads, rows, numeric={3, 4, 5}, wide={9}),
+        table(heads, rows, numeric={3, 4, 5}, wide={8}, whole={0, 1, 2, 5, 6, 7}),
         tag("p", said, class_="quiet small"),
         id="differences",
     )
@@ -158,17 +160,18 @@ def _differences(found: Several) -> Markup | None:
 def _difference(found: Several, place: int, one: Compared) -> Sequence[Child]:
     made = one.found
     names = dict.fromkeys((made.before_stage, made.after_stage))
+    verdict = wording.verdict(made) if made.low is None or one.clear else "no clear difference"
+    notes = "; ".join([*([made.note] if made.note else []), *one.warnings])
     return (
         f"{made.task}, {made.metric}",
-        found.labels[place],
+        str(place + 1),
         " to ".join(names),
         f"{made.n:,}" if made.n is not None else "not paired",
         tag("b", wording.difference(made)),
         wording.interval(made.low, made.high, True) or "none",
         wording.p_value(made.p) if made.p is not None else "none",
         wording.p_value(one.corrected) if one.corrected is not None else "none",
-        wording.verdict(made) if made.low is None or one.clear else "no clear difference",
-        "; ".join([*([made.note] if made.note else []), *one.warnings]),
+        [verdict, tag("div", notes, class_="quiet small") if notes else None],
     )
 
 

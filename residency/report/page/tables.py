@@ -14,6 +14,7 @@ def table(
     rows: Iterable[Sequence[Child]],
     numeric: Iterable[int] = (),
     wide: Iterable[int] = (),
+    whole: Iterable[int] = (),
 ) -> Markup:
     """A table. Empty cells vanish on a narrow screen.
 
@@ -22,12 +23,18 @@ def table(
         rows: The cells.
         numeric: Columns set to the right.
         wide: Columns of long text, which on a narrow screen take the whole width.
+        whole: Columns whose words are never broken; a table that is too wide for that is moved sideways.
     """
-    right, long = set(numeric), set(wide)
+    right, long, unbroken = set(numeric), set(wide), set(whole)
 
     def cell(place: int, child: Child) -> Markup:
-        empty = child == "" or child is None
-        class_ = " ".join(["num"] * (place in right) + ["wide"] * (place in long) + ["empty"] * empty) or None
+        classes = {
+            "num": place in right,
+            "wide": place in long,
+            "whole": place in unbroken,
+            "empty": child == "" or child is None,
+        }
+        class_ = " ".join(name for name, has in classes.items() if has) or None
         return tag("td", tag("div", child), class_=class_, data_label=heads[place])
 
     head = [
