@@ -118,6 +118,15 @@ CAUSES: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]],
         lambda m: (f"verl has no key {m[1]}", "correct it in the recipe's `verl:` block"),
     ),
 )
+
+
+def _rollouts(cause: str) -> tuple[str, str | None]:
+    """Whose failure it is: of a server that was asked and is no more, or of the rollouts themselves."""
+    if "ActorDiedError" in cause:
+        return "a rollout server died", _MEMORY
+    return f"the rollouts failed: {cause}", None
+
+
 LESS_SURE: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]]], ...] = (
     (
         re.compile(r"WorkerDied: ([^\n]+)"),
@@ -126,7 +135,7 @@ LESS_SURE: tuple[tuple[re.Pattern[str], Callable[[Match], tuple[str, str | None]
     (
         # What verl says of it last is only that no answer came.
         _ROLLOUT,
-        lambda m: (f"the rollouts failed: {m[1].strip()}", None),
+        lambda m: _rollouts(m[1].strip()),
     ),
     (
         re.compile(r"ActorDiedError: [^\n]*\n\s*class_name: (\w+)"),

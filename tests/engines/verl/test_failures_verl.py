@@ -66,6 +66,17 @@ def test_what_befell_a_rollout() -> None:
     assert message.startswith("step 1: 8 of 8 rollouts failed; one of them: ValueError: a prompt of 900")
 
 
+def test_a_rollout_that_asked_a_server_that_is_no_more() -> None:
+    log = (
+        "(Worker pid=7) ERROR: Error in _run_prompt for uid=1\n(Worker pid=7) Traceback (most recent call last):\n"
+        "(Worker pid=7) ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.\n"
+        "RuntimeError: nothing came\nerror: verl failed\n"
+    )
+    message, hint = failures.explain(log)
+    assert message == "a rollout server died"
+    assert "memory" in str(hint)
+
+
 def test_what_the_stage_itself_said() -> None:
     text = "ActorDiedError: x\n\tclass_name: A\nerror: the trained model holds no numbers\nhint: lower it\n"
     assert failures.explain(text) == ("the trained model holds no numbers", "lower it")
