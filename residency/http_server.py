@@ -160,11 +160,29 @@ class Gone(Exception):
 
 
 class BodyRefused(Exception):
-    """A body that is too large (413) or comes too slowly (408)."""
+    """A body that is too large (413), comes too slowly (408), or is not JSON (400)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def json_of(body: bytes) -> Any:
+    """What a body of JSON holds.
+
+    Raises:
+        BodyRefused: it is not UTF-8, or not JSON.
+    """
+    import orjson
+
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise BodyRefused(400, f"the body is not UTF-8: byte {error.start} cannot be read") from None
+    try:
+        return orjson.loads(body)
+    except (orjson.JSONDecodeError, RecursionError) as error:
+        raise BodyRefused(400, f"the body is not JSON: {error}") from None
 
 
 async def read_body(request: Any, most: int) -> bytes:

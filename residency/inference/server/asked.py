@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from residency.http_server import json_of
 from residency.recipe.suggest import closest
 
 MOST_TOP = 20
@@ -84,6 +85,7 @@ def completion(body: bytes) -> Asked:
     """What a body of `POST /v1/completions` asks.
 
     Raises:
+        BodyRefused: the body is not JSON.
         Refused: with a reason that the client can act on.
     """
     given = _Given(body)
@@ -110,6 +112,7 @@ def chat(body: bytes) -> Asked:
     """What a body of `POST /v1/chat/completions` asks.
 
     Raises:
+        BodyRefused: the body is not JSON.
         Refused: with a reason that the client can act on.
     """
     given = _Given(body)
@@ -167,7 +170,7 @@ class _Given:
     """The keys of a body. Each is read once; `end` refuses what is left over."""
 
     def __init__(self, body: bytes) -> None:
-        found = _json(body)
+        found = json_of(body)
         if not isinstance(found, dict):
             raise Refused(400, "the body is not an object")
         self._left: dict[str, Any] = found
@@ -282,16 +285,3 @@ def _message(given: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(content, str):
         raise Refused(400, f"`{where}.content` must be a text", where)
     return {**given, "role": role, "content": content}
-
-
-def _json(body: bytes) -> Any:
-    import orjson
-
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Refused(400, f"the body is not UTF-8: byte {error.start} cannot be read") from None
-    try:
-        return orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise Refused(400, f"the body is not JSON: {error}") from None

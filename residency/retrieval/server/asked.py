@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from residency.http_server import json_of
 from residency.retrieval.server.settings import Settings
 
 
@@ -33,9 +34,10 @@ def read(body: bytes, settings: Settings) -> Asked:
     An empty query is allowed and finds nothing: a model writes one among others.
 
     Raises:
+        BodyRefused: the body is not JSON.
         Refused: with the status and a reason that the client can act on.
     """
-    given = _json(body)
+    given = json_of(body)
     if not isinstance(given, dict):
         raise Refused(400, 'the body is not an object: send {"queries": ["…"], "topk": 3}')
     queries = given.get("queries")
@@ -55,19 +57,6 @@ def read(body: bytes, settings: Settings) -> Asked:
                 f"at most {settings.max_query_chars:,} are taken",
             )
     return Asked(queries, _topk(given.get("topk"), settings), _scores(given.get("return_scores")))
-
-
-def _json(body: bytes) -> Any:
-    import orjson
-
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Refused(400, f"the body is not UTF-8: byte {error.start} cannot be read") from None
-    try:
-        return orjson.loads(body)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise Refused(400, f"the body is not JSON: {error}") from None
 
 
 def _topk(given: Any, settings: Settings) -> int:

@@ -67,10 +67,11 @@ def test_what_befell_a_rollout() -> None:
 
 
 def test_a_rollout_that_asked_a_server_that_is_no_more() -> None:
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
     log = (
-        "(Worker pid=7) ERROR: Error in _run_prompt for uid=1\n(Worker pid=7) Traceback (most recent call last):\n"
-        "(Worker pid=7) ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.\n"
-        "RuntimeError: nothing came\nerror: verl failed\n"
+        "(Worker pid=7) ERROR: Error in _run_prompt for uid=1\n"
+        "(Worker pid=7) Traceback (most recent call last):\n"
+        f"(Worker pid=7) {died}\nRuntimeError: nothing came\nerror: verl failed\n"
     )
     message, hint = failures.explain(log)
     assert message == "a rollout server died"
