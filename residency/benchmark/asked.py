@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.lm_eval.answers import within_tag
-from residency.engines.lm_eval.questions import BadRow, identity, read
+from residency.engines.lm_eval.questions import BadRow, every, identity
 from residency.evaluation import prompts, styles
 
 COLUMNS = ("instruction", "gold")
@@ -65,26 +65,8 @@ def in_style(keys: Mapping[str, Any]) -> styles.Style:
 
 
 def load(path: Path) -> list[dict[str, Any]]:
-    """Every question of a file, as `item`; a name that comes twice gets the row's number added.
-
-    Raises:
-        BadRow: Naming the file and the first row that is no question; or when there is none.
-        FileNotFoundError: When the file is not there.
-    """
-    found: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for number, row in read(path):
-        try:
-            one = item(row, number)
-        except BadRow as error:
-            raise BadRow(f"{path}: row {number}: {error}") from None
-        if one["id"] in seen:
-            one["id"] = f"{one['id']}#{number}"
-        seen.add(one["id"])
-        found.append({**one, "number": number})
-    if not found:
-        raise BadRow(f"{path}: there are no rows in it")
-    return found
+    """Every question of a file, as `item`; raises as `residency.engines.lm_eval.questions.every`."""
+    return every(path, item)
 
 
 def item(row: Any, number: int) -> dict[str, Any]:

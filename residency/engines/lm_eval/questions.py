@@ -119,7 +119,16 @@ def identity(row: Mapping[str, Any], number: int) -> str:
 
 
 def load(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Every question of a file, as `item` gives it; a name that comes twice gets the row's number added.
+    """Every question of a file, as `item` gives it; raises as `every`."""
+    return every(path, lambda row, number: item(row, labels, number))
+
+
+def every(path: Path, make: Callable[[Any, int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every question of a file; a name that comes twice gets the row's number added.
+
+    Args:
+        path: The file.
+        make: Makes a question of a row and its number; raises BadRow for one that is none.
 
     Raises:
         BadRow: Naming the file and the first row that is no question; or when there is none.
@@ -129,7 +138,7 @@ def load(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     seen: set[str] = set()
     for number, row in read(path):
         try:
-            one = item(row, labels, number)
+            one = make(row, number)
         except BadRow as error:
             raise BadRow(f"{path}: row {number}: {error}") from None
         if one["id"] in seen:
