@@ -55,13 +55,13 @@ def _all(name: str) -> list[Path]:
     from residency.run import rundir
 
     found = []
-    for folder in sorted(path.parent for path in (runs_dir() / name).glob("*/run.json")):
-        record = rundir.load(folder)
-        if not folder.is_symlink() and record is not None and record.status != "dry-run":
-            found.append(folder)
+    for path in (runs_dir() / name).glob("*/run.json"):
+        record = rundir.load(path.parent)
+        if not path.parent.is_symlink() and record is not None and record.status != "dry-run":
+            found.append((record.started, path.parent))
     if not found:
         raise Missing(f"there are no runs of {name}", "`python launch.py runs` lists the runs")
-    return found
+    return [folder for _, folder in sorted(found)]
 
 
 def _folder(text: str) -> Path:
