@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from residency.engines.lm_eval.answers import within_tag
-from residency.engines.lm_eval.questions import BadRow, every, identity
+from residency.engines.lm_eval.questions import BadRow, every, identity, rendered
 from residency.evaluation import prompts, styles
 
 COLUMNS = ("instruction", "gold")
@@ -94,27 +94,18 @@ def item(row: Any, number: int) -> dict[str, Any]:
 
 
 def doc(
-    one: Mapping[str, Any], style: styles.Style, examples: prompts.Examples, path: Path = Path()
+    one: Mapping[str, Any], style: styles.Style, examples: prompts.Examples, path: Path
 ) -> dict[str, Any]:
-    """A question as lm-eval keeps it: `id`, `messages`, `answer` (the gold one as JSON), `label` (as text).
+    """A question as lm-eval keeps it, with `answer` (the gold one as JSON) and `label` (as text).
 
     Raises:
         BadRow: The row lacks what the style names, or there are too few examples.
     """
-    try:
-        asked = prompts.render(one, style, examples.of(one))
-    except BadRow as error:
-        raise BadRow(f"{path}: row {one['number']}: {error}") from None
     gold = one["row"]["gold"]
     return {
-        "id": one["id"],
-        "system": one["system"],
-        "question": asked.messages[-1]["content"],
+        **rendered(one, style, examples, path),
         "answer": json.dumps(gold, ensure_ascii=False),
         "label": _label(gold),
-        "messages": [dict(message) for message in asked.messages],
-        "then": asked.then,
-        "then_tokens": style.then_tokens,
     }
 
 

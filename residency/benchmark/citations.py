@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from residency.benchmark import ranking
 from residency.benchmark.figures import figure, ratio
 from residency.benchmark.problems import Problems
 from residency.benchmark.scored import Scored
+from residency.engines.lm_eval.places import PUBMED
 from residency.errors import Missing
 from residency.retrieval.boolean.engine import QueryRejected, SearchUnavailable, StudySearch
 
@@ -35,9 +37,6 @@ _ADDRESS = re.compile(
 )
 _BRACKETED = re.compile(r"\[\s{0,2}([1-9]\d{6,7}(?:\s{0,2}[,;]\s{0,2}[1-9]\d{6,7})*)\s{0,2}\]", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
-
-PUBMED = "pubmed"
-"""PubMed itself, asked over the network."""
 
 Lookup = Callable[[Sequence[int]], Mapping[int, bool | None]]
 """PMIDs → whether each exists; None where the look-up failed, which says nothing."""
@@ -76,9 +75,10 @@ def searched(search: StudySearch, batch: int = 100) -> Lookup:
     return look
 
 
+@cache
 def known(place: str) -> Lookup:
     """Which PMIDs exist: in PubMed itself (`pubmed`), in a corpus, in an index of the study search, or in a
-    text file of PMIDs.
+    text file of PMIDs. Each is opened once.
 
     Raises:
         Missing: There is no such file or folder.

@@ -107,8 +107,8 @@ def _filter(logits: torch.Tensor, samplings: Sequence[Sampling]) -> torch.Tensor
 def _heads(logits: torch.Tensor, least: int, cuts_mass: bool) -> Iterator[torch.Tensor]:
     """The likeliest logits of each row, sorted: `least` of them at least, then more each time, then all."""
     vocabulary = logits.shape[1]
-    for width in (*(_HEADS if cuts_mass else (1,)), vocabulary):
-        if min(vocabulary, max(width, least)) == vocabulary:
+    for width in _HEADS if cuts_mass else (1,):
+        if max(width, least) >= vocabulary:
             break
         yield logits.topk(max(width, least), dim=-1).values
     yield logits.sort(dim=-1, descending=True).values

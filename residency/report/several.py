@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from residency import files
 from residency.errors import RecipeInvalid
+from residency.recipe import overrides
+from residency.recipe.diagnostics import Diagnostics
+from residency.recipe.nodes import plain
 from residency.report.between import Compared, between, correct
 from residency.report.model import RunRecord, StageRecord
 from residency.report.scores import Score
@@ -118,13 +119,13 @@ def _settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     found = [_flat(run) for run in runs]
     keys = dict.fromkeys(key for one in found for key in one)
     made: dict[str, list[Any]] = {}
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for key in sorted(keys, key=lambda key: not key.startswith("params.")):
         values = [one.get(key) for one in found]
         texts = [files.canonical(value) for value in values]
         if len(set(texts)) < 2 or str(texts) in seen or all(v is None or _refers(v) for v in values):
             continue
-        seen[str(texts)] = key
+        seen.add(str(texts))
         made[key] = values
     return made
 
@@ -132,12 +133,11 @@ def _settings(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
 def _flat(run: RunRecord) -> dict[str, Any]:
     """Every setting of a run by its dotted key, its parameters among them."""
     stages = _mapping(run.lock.get("stages"))
-    given = {"recipe": run.recipe} if run.recipe else {}
-    given |= {
-        f"params.{key.removeprefix('params.')}": yaml.safe_load(value)
-        for key, value in (text.split("=", 1) for text in run.overrides if "=" in text)
-        if key.startswith("params.") or "." not in key
-    }
+    given: dict[str, Any] = {"recipe": run.recipe} if run.recipe else {}
+    for text in run.overrides:
+        override = overrides.parse(text, Diagnostics())
+        if override is not None and (override.path[0] == "params" or len(override.path) == 1):
+            given[f"params.{override.path[-1]}"] = plain(override.value)
     if run.profiles:
         given["profile"] = ", ".join(run.profiles)
     return given | flat({name: _mapping(stage).get("config") for name, stage in stages.items()})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,9 @@ class TextEncoder:
             import torch
         except ImportError as error:
             raise Missing(f"the Python package {error.name} is not installed", "make install") from error
-        if threads:
-            torch.set_num_threads(threads)
+        own = _threads()
+        threads = threads or own
+        torch.set_num_threads(threads)
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise Missing(f"there is no GPU for `{device}`", "device: cpu")
         self.spec = spec
@@ -72,11 +74,11 @@ class TextEncoder:
         self.dtype = choose_dtype(spec.dtype, device)
         self._batch_tokens = batch_tokens or BATCH_TOKENS["cuda" if device.startswith("cuda") else "cpu"]
         self._lock = threading.Lock()
-        self._workers = 1 if device.startswith("cuda") else min(torch.get_num_threads(), WORKERS)
+        self._workers = 1 if device.startswith("cuda") else min(threads, WORKERS)
         self._pool = None
         if self._workers > 1:
             # This holds for the whole process, whichever thread says it.
-            torch.set_num_threads(torch.get_num_threads() // self._workers)
+            torch.set_num_threads(threads // self._workers)
             self._pool = ThreadPoolExecutor(self._workers, "encode")
         self._tokenizer, self._vectors = _load(folder, spec.pooling, self.dtype, device)
         probe = self.encode(["."], prefix="", limit=16)
@@ -183,6 +185,14 @@ class TextEncoder:
             first, second, truncation="longest_first", max_length=limit, padding=False, verbose=False
         )
         return {key: list(values) for key, values in encoded.items()}
+
+
+@cache
+def _threads() -> int:
+    """The threads that torch had before the first encoder of this process shared them out."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def batches(order: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:

@@ -317,8 +317,9 @@ def write(
             {kind: sum(t == name for t, _ in on) for kind, on in counts.items()},
             limited=limited[name],
         )
-        about[name] |= {"rows": sizes["original"], "prompt_hash": asked.hash(samples)}
-        about[name] |= asking.about(tasks[name], samples, system)
+        about[name] |= {"rows": sizes["original"]} | asking.about(tasks[name], samples, system)
+        if not asking.ours(tasks[name]):
+            about[name]["prompt_hash"] = asked.hash(samples)
         if stage.get("citations"):
             cited = citing.scores(stage["citations"], name, samples, limited=limited[name])
             figures += cited.figures

@@ -199,7 +199,24 @@ def _examples(style: styles.Style, labels: Sequence[str]) -> prompts.Examples:
 def _doc(
     one: Mapping[str, Any], style: styles.Style, examples: prompts.Examples, path: Path, by: str | None
 ) -> dict[str, Any]:
-    """A question as lm-eval keeps it: a flat row whose `messages` are what is asked."""
+    """A question as lm-eval keeps it."""
+    return {
+        **rendered(one, style, examples, path),
+        "answer": one["answer"],
+        "labels": one["labels"],
+        "texts": list(one["options"].values()),
+        "by": str(one["row"].get(by, "")) if by else "",
+    }
+
+
+def rendered(
+    one: Mapping[str, Any], style: styles.Style, examples: prompts.Examples, path: Path
+) -> dict[str, Any]:
+    """What lm-eval keeps of a question of either form: a flat row whose `messages` are what is asked.
+
+    Raises:
+        BadRow: The row lacks what the style names, or there are too few examples.
+    """
     try:
         asked = prompts.render(one, style, examples.of(one))
     except BadRow as error:
@@ -208,13 +225,9 @@ def _doc(
         "id": one["id"],
         "system": one["system"],
         "question": asked.messages[-1]["content"],
-        "answer": one["answer"],
-        "labels": one["labels"],
-        "texts": list(one["options"].values()),
         "messages": [dict(message) for message in asked.messages],
         "then": asked.then,
         "then_tokens": style.then_tokens,
-        "by": str(one["row"].get(by, "")) if by else "",
     }
 
 

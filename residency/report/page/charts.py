@@ -223,6 +223,18 @@ class Dot:
     role: str
     """Its class: `before`, `between` or `after`."""
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it and its interval lie within 0 and 1."""
+        return all(0 <= v <= 1 for v in (self.value, self.low, self.high) if v is not None)
+
+
+def dot_plots(groups: Sequence[tuple[str, Sequence[Dot]]], label: str) -> list[Markup]:
+    """Groups of shares on one plot from 0 to 1; any other group on a plot of its own."""
+    shares = [group for group in groups if all(dot.is_share for dot in group[1])]
+    others = [group for group in groups if group not in shares]
+    return [dot_plot(plot, label) for plot in ([shares] if shares else []) + [[group] for group in others]]
+
 
 def dot_plot(groups: Sequence[tuple[str, Sequence[Dot]]], label: str) -> Markup:
     """Figures with their intervals on one scale, grouped under titles."""

@@ -8,7 +8,7 @@ from residency.report import wording
 from residency.report.compare import Comparison, holm
 from residency.report.markup import Markup, tag
 from residency.report.model import RunRecord, StageRecord
-from residency.report.page.charts import Dot, dot_plot
+from residency.report.page.charts import Dot, dot_plots
 from residency.report.page.tables import table
 from residency.report.scores import Score
 from residency.stats import SMALL_SAMPLE
@@ -31,7 +31,7 @@ def section(record: RunRecord) -> Markup | None:
         tag("p", SMOKE, class_="note") if record.smoke else None,
         tag(
             "div",
-            [_plot(entries, shares) for shares in (True, False)],
+            _plots(entries),
             [_difference(item) for item in found],
             class_="card",
         ),
@@ -43,24 +43,15 @@ def section(record: RunRecord) -> Markup | None:
     )
 
 
-def _is_share(score: Score) -> bool:
-    return all(0 <= v <= 1 for v in (score.value, score.low, score.high) if v is not None)
-
-
-def _plot(entries: list[tuple[StageRecord, Score]], shares: bool) -> list[Markup]:
-    """Shares on one plot from 0 to 1; any other metric on a plot of its own."""
+def _plots(entries: list[tuple[StageRecord, Score]]) -> list[Markup]:
     groups: dict[tuple[str, str], list[tuple[StageRecord, Score]]] = {}
     for stage, score in entries:
         groups.setdefault((score.task, score.metric), []).append((stage, score))
     made = [
         (f"{task} · {metric}", [_dot(*entry, place, len(group)) for place, entry in enumerate(group)])
         for (task, metric), group in groups.items()
-        if all(_is_share(score) for _, score in group) == shares
     ]
-    if not made:
-        return []
-    plots = [made] if shares else [[group] for group in made]
-    return [dot_plot(plot, "scores with intervals; the table below holds the same figures") for plot in plots]
+    return dot_plots(made, "scores with intervals; the table below holds the same figures")
 
 
 def _dot(stage: StageRecord, score: Score, place: int, of: int) -> Dot:

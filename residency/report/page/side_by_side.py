@@ -8,11 +8,10 @@ from residency.report import figures, wording
 from residency.report.between import Compared
 from residency.report.markup import Child, Markup, tag
 from residency.report.model import StageRecord
-from residency.report.page.charts import Dot, Series, dot_plot, line_chart, smoothed
+from residency.report.page.charts import Dot, Series, dot_plots, line_chart, smoothed
 from residency.report.page.header import ENDINGS
 from residency.report.page.tables import table
 from residency.report.page.training import NOT_CHARTED, column
-from residency.report.scores import Score
 from residency.report.several import Entry, Several, short
 
 MOST_LINES = 8
@@ -99,27 +98,18 @@ def _scores(found: Several) -> Markup | None:
     return tag(
         "section",
         tag("h2", "Scores"),
-        tag("div", [_plot(found, series, shares) for shares in (True, False)], class_="card"),
+        tag("div", _plots(found, series), class_="card"),
         table(heads, rows, numeric={4, 5, 6, 7}, whole={0, 1, 2, 6}),
         id="scores",
     )
 
 
-def _plot(found: Several, series: dict[tuple[str, str, str], list[Entry]], shares: bool) -> list[Markup]:
-    """Shares on one plot from 0 to 1; any other metric on a plot of its own."""
+def _plots(found: Several, series: dict[tuple[str, str, str], list[Entry]]) -> list[Markup]:
     groups = [
         (f"{task} · {metric} · {stage}", [_dot(found, entry) for entry in entries])
         for (task, metric, stage), entries in series.items()
-        if all(_is_share(entry.score) for entry in entries) == shares
     ]
-    if not groups:
-        return []
-    label = "scores of the runs with intervals; the table below holds the same figures"
-    return [dot_plot(plot, label) for plot in ([groups] if shares else [[group] for group in groups])]
-
-
-def _is_share(score: Score) -> bool:
-    return all(0 <= v <= 1 for v in (score.value, score.low, score.high) if v is not None)
+    return dot_plots(groups, "scores of the runs with intervals; the table below holds the same figures")
 
 
 def _dot(found: Several, entry: Entry) -> Dot:
